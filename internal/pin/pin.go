@@ -1,0 +1,76 @@
+// Package pin names the two ends of a TLS connection by their public keys.
+//
+// There is no certificate authority to run. A device and a server each hold a
+// P-256 key and show it in a certificate they signed themselves; what counts is
+// the key alone, named by its key id: the SHA-256 of the DER-encoded
+// SubjectPublicKeyInfo, as 52 characters of lower-case base32 (RFC 4648, 6)
+// without padding. Syncthing and SSH know their peers in the same way. P-256
+// because TPMs, the Secure Enclave, Android and WebCrypto all hold it.
+//
+// What is checked: TLS 1.3, one certificate and no more, a P-256 key, and (on
+// the client) that its key id is the expected one. TLS itself checks that the
+// peer holds the private key. All of it happens inside the handshake's
+// VerifyConnection, so no application byte is read or written before, and it
+// happens for resumed sessions too, of which there are none: tickets are off.
+//
+// What is deliberately not checked of a pinned certificate: its dates, names,
+// usages and its own signature. The key was handed over out of band, and a wrong
+// clock must not lock its owner out. Whether a key is trusted still, the server
+// asks its store at each call; a certificate never expires here and is never
+// proof of anything but possession of its key.
+package pin
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// keyIDLen is how long 256 bits are in base32 without padding.
+const keyIDLen = 52
+
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// KeyID returns the key id of pub, which must be a *[ecdsa.PublicKey] on P-256.
+func KeyID(pub crypto.PublicKey) (string, error) {
+	key, ok := pub.(*ecdsa.PublicKey)
+	if !ok || key == nil || key.Curve != elliptic.P256() {
+		return "", errors.New("the key is not an ECDSA key on P-256")
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return "", fmt.Errorf("encoding public key: %w", err)
+	}
+	sum := sha256.Sum256(der)
+	return base32Lower.EncodeToString(sum[:]), nil
+}
+
+// ValidKeyID reports whether s has the form of a key id. Each key id has one
+// spelling only: the four bits that the last character has to spare are zero.
+func ValidKeyID(s string) bool {
+	if len(s) != keyIDLen || strings.ContainsAny(s, "\r\n") {
+		return false
+	}
+	sum, err := base32Lower.DecodeString(s)
+	return err == nil && base32Lower.EncodeToString(sum) == s
+}
+
+// PeerKeyID returns the key id of the peer of a finished handshake. It is an
+// error if the peer showed no certificate, more than one, or another kind of key.
+func PeerKeyID(cs tls.ConnectionState) (string, error) {
+	switch n := len(cs.PeerCertificates); n {
+	case 0:
+		return "", errors.New("the peer showed no certificate")
+	case 1:
+		return KeyID(cs.PeerCertificates[0].PublicKey)
+	default:
+		return "", fmt.Errorf("the peer showed %d certificates instead of one", n)
+	}
+}

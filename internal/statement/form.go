@@ -1,0 +1,135 @@
+package statement
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// encode returns v in the canonical form of RFC 8785. It relies on the structs of
+// this package to declare their fields in the order of their JSON names and to
+// hold nothing but valid strings, integers, lists and such structs.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic("statement: " + err.Error()) // no such type has a value that fails
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// decode is the inverse of encode and accepts nothing but its results. That the
+// value is spelled again and compared refuses at one stroke what the decoder
+// lets pass: members that occur twice, that are null or in other case or order, white
+// space, needless escapes, invalid UTF-8, and whatever follows the value.
+func decode[T any](b []byte) (T, error) {
+	var v, none T
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&v); err != nil {
+		// The decoder's own words may contain parts of the input.
+		var syntax *json.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			return none, refuse("not JSON, at byte %d", syntax.Offset)
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return none, refuse("JSON that is cut off")
+		}
+		return none, refuse("a member is unknown or of the wrong type")
+	}
+	if !bytes.Equal(encode(v), b) {
+		return none, refuse("not in canonical form")
+	}
+	return v, nil
+}
+
+// A rule is what a member has to obey.
+type rule struct {
+	member string
+	ok     bool
+}
+
+// obey returns an error that names the first member that breaks its rule.
+func obey(rules ...rule) error {
+	for _, r := range rules {
+		if !r.ok {
+			return refuse("member %q is missing or malformed", r.member)
+		}
+	}
+	return nil
+}
+
+// ValidAccount reports whether s has the form of an account's name: 1 to 64 of
+// a-z 0-9 . _ @ + -, the first a letter or digit.
+func ValidAccount(s string) bool {
+	return 1 <= len(s) && len(s) <= 64 && consists(s[:1], lower+digits) && consists(s, lower+digits+"._@+-")
+}
+
+// ValidApplication reports whether s has the form of an application id: 1 to 32 of
+// a-z 0-9 -, the first a letter.
+func ValidApplication(s string) bool {
+	return 1 <= len(s) && len(s) <= 32 && consists(s[:1], lower) && consists(s, lower+digits+"-")
+}
+
+// ValidSignIn reports whether s has the form of a sign-in id: 26 of 0-9 a-v, which
+// is base32hex (RFC 4648, 7) in lower case, so that ids sort as their times do.
+func ValidSignIn(s string) bool {
+	return len(s) == 26 && consists(s, digits+"abcdefghijklmnopqrstuv")
+}
+
+// ValidDeployment reports whether s has the form of a deployment id: 26 of a-z 2-7,
+// which is base32 (RFC 4648, 6) in lower case.
+func ValidDeployment(s string) bool {
+	return len(s) == 26 && consists(s, lower+"234567")
+}
+
+const (
+	lower  = "abcdefghijklmnopqrstuvwxyz"
+	digits = "0123456789"
+)
+
+// consists reports whether all of s is in the ASCII alphabet.
+func consists(s, alphabet string) bool {
+	for i := range len(s) {
+		if strings.IndexByte(alphabet, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// maxText is the largest length in bytes of a text that people are shown.
+const maxText = 256
+
+// validText reports whether s can be spelled canonically and drives no terminal.
+// The full rules for texts, which need tables that are not in the standard
+// library, are those of package text; the server applies them when a text enters.
+func validText(s string) bool {
+	return len(s) <= maxText && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp)
+	})
+}
+
+// validNonce reports whether s is 32 bytes in base64url.
+func validNonce(s string) bool {
+	b, err := decode64(s)
+	return err == nil && len(b) == 32
+}
+
+// validTime reports whether t, in Unix seconds, lies after 1970 and before 10000.
+func validTime(t int64) bool { return 0 < t && t <= 253402300799 }
+
+// validCounter reports whether n is at least 1 and is exact in every reader of
+// JSON (RFC 8785, 3.2.2.3: numbers are IEEE 754 doubles there).
+func validCounter(n uint64) bool { return 0 < n && n < 1<<53 }
+
+// validKind reports whether s is a kind of device.
+func validKind(s string) bool {
+	return slices.Contains([]string{"terminal", "desktop", "phone", "tablet", "watch", "other"}, s)
+}

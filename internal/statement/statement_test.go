@@ -1,0 +1,434 @@
+package statement
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/asn1"
+	"encoding/base64"
+	"errors"
+	"io"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestEveryTypeRoundTrips(t *testing.T) {
+	for _, s := range samples() {
+		got, err := s.verify(&s.key.PublicKey, s.signer, s.jws)
+		if err != nil {
+			t.Errorf("%s: Verify = %v", s.name, err)
+		}
+		if diff := cmp.Diff(string(s.payload), string(got)); diff != "" {
+			t.Errorf("%s: Verify (-want +got):\n%s", s.name, diff)
+		}
+		if len(s.jws) > MaxLen/2 {
+			t.Errorf("%s: %d bytes, more than half of MaxLen", s.name, len(s.jws))
+		}
+	}
+}
+
+func TestVerifyReturnsTheDecision(t *testing.T) {
+	want := denial()
+	jws, err := Sign(approvalKey, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Verify[Decision](&approvalKey.PublicKey, device, jws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Verify (-want +got):\n%s", diff)
+	}
+	if got, want := got.PromptBytes(), signInPrompt().Encode(); !bytes.Equal(got, want) {
+		t.Errorf("PromptBytes() = %q, want %q", got, want)
+	}
+}
+
+func TestVerifyEnrollmentTakesTheKeyFromInside(t *testing.T) {
+	want := invited()
+	jws, err := Sign(approvalKey, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, key, err := VerifyEnrollment(device, jws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("VerifyEnrollment (-want +got):\n%s", diff)
+	}
+	if !key.Equal(&approvalKey.PublicKey) {
+		t.Errorf("VerifyEnrollment returned another key")
+	}
+
+	// Who sees an enrollment can announce neither its key for a device of his
+	// own, nor his own key for that device.
+	stolen := want
+	stolen.Device = other
+	foreign := want
+	foreign.ApprovalKey, _ = NewJWK(&otherKey.PublicKey)
+	attacks := map[string]struct{ signer, jws string }{
+		"other device expected":           {other, jws},
+		"other device signed by other":    {other, signBytes(t, otherKey, other, want.typ(), encode(stolen))},
+		"other device in the payload":     {device, signBytes(t, approvalKey, device, want.typ(), encode(stolen))},
+		"foreign key announced":           {device, signBytes(t, approvalKey, device, want.typ(), encode(foreign))},
+		"two keys, the last one signs":    {device, signBytes(t, otherKey, device, want.typ(), twoKeys(t, want, foreign))},
+		"two keys, the first one signs":   {device, signBytes(t, approvalKey, device, want.typ(), twoKeys(t, want, foreign))},
+		"key under a name in other case":  {device, signBytes(t, approvalKey, device, want.typ(), bytes.Replace(encode(want), []byte("approval_key"), []byte("Approval_key"), 1))},
+		"a type that holds no key":        {device, samples()[2].jws},
+		"empty":                           {device, ""},
+		"payload of another type of JSON": {device, signBytes(t, approvalKey, device, want.typ(), []byte(`[]`))},
+	}
+	for name, a := range attacks {
+		e, key, err := VerifyEnrollment(a.signer, a.jws)
+		if !errors.Is(err, ErrInvalid) || key != nil || e != (Enrollment{}) {
+			t.Errorf("%s: VerifyEnrollment = %v, %v, %v, want nothing and ErrInvalid", name, e, key, err)
+		}
+	}
+}
+
+// twoKeys returns the payload of first with the key of second behind its own.
+func twoKeys(t *testing.T, first, second Enrollment) []byte {
+	return []byte(swap(t, string(encode(first)), `"aud"`, `"approval_key":`+string(encode(second.ApprovalKey))+`,"aud"`))
+}
+
+func TestIdentityKeyIsNoApprovalKey(t *testing.T) {
+	e := enrollment()
+	e.ApprovalKey, _ = NewJWK(&identityKey.PublicKey)
+	if _, err := Sign(identityKey, e); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Sign = %v, want ErrInvalid", err)
+	}
+	jws := signBytes(t, identityKey, device, e.typ(), encode(e))
+	if _, _, err := VerifyEnrollment(device, jws); !errors.Is(err, ErrInvalid) {
+		t.Errorf("VerifyEnrollment = %v, want ErrInvalid", err)
+	}
+}
+
+// TestA6SignedDenyIsNoAllow: nobody without the key can turn an answer round, nor
+// pass a statement off as one of another type.
+func TestA6SignedDenyIsNoAllow(t *testing.T) {
+	jws, err := Sign(approvalKey, denial())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := split(jws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := parts.header + "." + encode64(encode(decision(signInPrompt()))) + "." + parts.signature
+	if _, err := Verify[Decision](&approvalKey.PublicKey, device, forged); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Verify(deny made allow) = %v, want ErrInvalid", err)
+	}
+	all := samples()
+	for _, from := range all {
+		for _, to := range all {
+			_, err := to.verify(&from.key.PublicKey, from.signer, from.jws)
+			if same := from.typ == to.typ; same != (err == nil) {
+				t.Errorf("%s verified as %s: %v", from.name, to.name, err)
+			}
+		}
+	}
+}
+
+func TestHeaderMustBeExact(t *testing.T) {
+	payload := encode(codeRequest())
+	exact := `{"alg":"ES256","kid":"` + device + `","typ":"countersign-code-request+jws"}`
+	headers := []string{
+		``, `{}`, `null`,
+		strings.Replace(exact, "ES256", "none", 1),
+		strings.Replace(exact, "ES256", "HS256", 1),
+		strings.Replace(exact, "ES256", "ES384", 1),
+		strings.Replace(exact, "ES256", "es256", 1),
+		strings.Replace(exact, "code-request", "decision", 1),
+		strings.Replace(exact, "code-request+jws", "code-request", 1),
+		strings.Replace(exact, "code-request", "Code-Request", 1),
+		strings.Replace(exact, "countersign-code-request+jws", "JWT", 1),
+		strings.Replace(exact, device, other, 1),
+		strings.Replace(exact, device, strings.ToUpper(device), 1),
+		strings.Replace(exact, device, "", 1),
+		strings.Replace(exact, ",", ", ", 1),
+		exact + " ", " " + exact, exact + "\n",
+		strings.Replace(exact, `"typ"`, `"jwk":{},"typ"`, 1),
+		strings.Replace(exact, `"typ"`, `"crit":["b64"],"b64":false,"typ"`, 1),
+		strings.Replace(exact, `{`, `{"b64":true,`, 1),
+		strings.Replace(exact, `{`, `{"alg":"none",`, 1),
+		strings.Replace(exact, `}`, `,"zip":"DEF"}`, 1),
+		strings.Replace(exact, `}`, `,"x5c":[]}`, 1),
+		strings.Replace(exact, `"alg"`, `"\u0061lg"`, 1),
+		`{"kid":"` + device + `","alg":"ES256","typ":"countersign-code-request+jws"}`,
+		`{"alg":"ES256","typ":"countersign-code-request+jws"}`,
+	}
+	for _, header := range headers {
+		if header == exact {
+			t.Fatalf("header %q is the exact one", header)
+		}
+		jws, err := sign(approvalKey, &approvalKey.PublicKey, encode64([]byte(header)), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Verify[CodeRequest](&approvalKey.PublicKey, device, jws); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Verify(header %s) = %v, want ErrInvalid", header, err)
+		}
+	}
+	jws := signBytes(t, approvalKey, device, codeRequest().typ(), payload)
+	if got, _, _ := strings.Cut(jws, "."); got != encode64([]byte(exact)) {
+		t.Errorf("header = %s, want %s", got, encode64([]byte(exact)))
+	}
+}
+
+func TestPartsMustBeExact(t *testing.T) {
+	jws, err := Sign(approvalKey, codeRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := split(jws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func(parts ...string) string { return strings.Join(parts, ".") }
+	signature, err := decode64(p.signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := elliptic.P256().Params().N
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{
+		new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile := map[string]string{
+		"empty":                 "",
+		"dots":                  "..",
+		"no signature":          join(p.header, p.payload, ""),
+		"signature missing":     join(p.header, p.payload),
+		"four parts":            join(p.header, p.payload, p.signature, ""),
+		"five parts (JWE)":      join(p.header, "", p.payload, p.signature, ""),
+		"detached payload":      join(p.header, "", p.signature),
+		"payload twice":         join(p.header, p.payload+p.payload, p.signature),
+		"padded":                join(p.header, p.payload, p.signature+"=="),
+		"line break at the end": jws + "\n",
+		"line break inside":     jws[:len(jws)-5] + "\r\n" + jws[len(jws)-5:],
+		"line break in header":  "\n" + jws,
+		"space":                 " " + jws,
+		"zero bytes":            jws + "\x00",
+		"spare bits":            jws[:len(jws)-1] + nextChar(jws[len(jws)-1]),
+		"standard alphabet":     join(p.header, p.payload, base64.RawStdEncoding.EncodeToString(withSlash(signature))),
+		"r = s = 0":             join(p.header, p.payload, encode64(make([]byte, 64))),
+		"r = 0":                 join(p.header, p.payload, encode64(append(make([]byte, 32), signature[32:]...))),
+		"r = order":             join(p.header, p.payload, encode64(append(order.Bytes(), signature[32:]...))),
+		"s = order":             join(p.header, p.payload, encode64(append(bytes.Clone(signature[:32]), order.Bytes()...))),
+		"63 bytes":              join(p.header, p.payload, encode64(signature[:63])),
+		"65 bytes":              join(p.header, p.payload, encode64(append(bytes.Clone(signature), 0))),
+		"ASN.1":                 join(p.header, p.payload, encode64(der)),
+		"JSON serialization":    `{"protected":"` + p.header + `","payload":"` + p.payload + `","signature":"` + p.signature + `"}`,
+		"too long":              join(p.header, p.payload, p.signature+strings.Repeat("A", MaxLen)),
+	}
+	for name, jws := range hostile {
+		if _, err := Verify[CodeRequest](&approvalKey.PublicKey, device, jws); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: Verify = %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
+// nextChar returns the character of the base64url alphabet whose value is one
+// higher, so that only the last bit differs.
+func nextChar(c byte) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return string(alphabet[strings.IndexByte(alphabet, c)+1])
+}
+
+// withSlash returns a copy that the two alphabets spell in different ways.
+func withSlash(b []byte) []byte { return append([]byte{0xff, 0xff, 0xff}, b[3:]...) }
+
+func TestLengthLimitComesFirst(t *testing.T) {
+	// Signed and as such in order, but too long.
+	jws := signBytes(t, approvalKey, device, codeRequest().typ(), bytes.Repeat([]byte(" "), 1))
+	if _, err := split(jws + strings.Repeat("A", MaxLen-len(jws))); err != nil {
+		t.Errorf("split(%d bytes) = %v, want nil", MaxLen, err)
+	}
+	if _, err := split(jws + strings.Repeat("A", MaxLen+1-len(jws))); !errors.Is(err, ErrInvalid) {
+		t.Errorf("split(%d bytes) = %v, want ErrInvalid", MaxLen+1, err)
+	}
+}
+
+func TestWrongExpectationsAreRefused(t *testing.T) {
+	jws, err := Sign(approvalKey, codeRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		key    *ecdsa.PublicKey
+		signer string
+	}{
+		"no key":                    {nil, device},
+		"zero key":                  {new(ecdsa.PublicKey), device},
+		"other curve":               {&p384.PublicKey, device},
+		"other key":                 {&otherKey.PublicKey, device},
+		"identity key":              {&identityKey.PublicKey, device},
+		"no signer":                 {&approvalKey.PublicKey, ""},
+		"other signer":              {&approvalKey.PublicKey, other},
+		"signer that is no id":      {&approvalKey.PublicKey, `x","typ":"y`},
+		"signer that is an account": {&approvalKey.PublicKey, "ada"},
+	} {
+		if got, err := Verify[CodeRequest](tc.key, tc.signer, jws); !errors.Is(err, ErrInvalid) || got != (CodeRequest{}) {
+			t.Errorf("%s: Verify = %v, %v, want ErrInvalid", name, got, err)
+		}
+	}
+}
+
+func TestGrantIsSignedByItsKid(t *testing.T) {
+	jws, err := Sign(serverKey, grant())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Verify[Grant](&serverKey.PublicKey, server, jws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(grant(), got); diff != "" {
+		t.Errorf("Verify (-want +got):\n%s", diff)
+	}
+	// A signature of the right key under the name of another one.
+	jws = signBytes(t, serverKey, other, grant().typ(), encode(grant()))
+	for _, signer := range []string{server, other} {
+		if _, err := Verify[Grant](&serverKey.PublicKey, signer, jws); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Verify(signer %s) = %v, want ErrInvalid", signer, err)
+		}
+	}
+}
+
+// TestMirroredSignatureIsAccepted documents that a signature is no identity:
+// anybody can make a second one, and SigningInput stays the same.
+func TestMirroredSignatureIsAccepted(t *testing.T) {
+	for _, s := range samples() {
+		p, err := split(s.jws)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signature, err := decode64(p.signature)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mirrored := new(big.Int).Sub(elliptic.P256().Params().N, new(big.Int).SetBytes(signature[32:]))
+		mirrored.FillBytes(signature[32:])
+		jws := SigningInput(s.jws) + "." + encode64(signature)
+		if jws == s.jws {
+			t.Fatalf("%s: the mirrored statement is the same", s.name)
+		}
+		if _, err := s.verify(&s.key.PublicKey, s.signer, jws); err != nil {
+			t.Errorf("%s: Verify(mirrored) = %v, want nil", s.name, err)
+		}
+		if got, want := SigningInput(jws), SigningInput(s.jws); got != want || got == "" {
+			t.Errorf("%s: SigningInput(mirrored) = %q, want %q", s.name, got, want)
+		}
+	}
+}
+
+func TestSigningInput(t *testing.T) {
+	for jws, want := range map[string]string{
+		"a.b.c": "a.b", "..": ".", "": "", "a": "", "a.b": "", "a.b.c.d": "",
+	} {
+		if got := SigningInput(jws); got != want {
+			t.Errorf("SigningInput(%q) = %q, want %q", jws, got, want)
+		}
+	}
+}
+
+// brokenKey is hardware that misbehaves.
+type brokenKey struct {
+	*ecdsa.PrivateKey
+	sign func(digest []byte) ([]byte, error)
+	used bool
+}
+
+func (k *brokenKey) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	k.used = true
+	return k.sign(digest)
+}
+
+func TestSignDoesNotTrustTheKey(t *testing.T) {
+	errUnplugged := errors.New("unplugged")
+	honest := func(digest []byte) []byte {
+		der, err := ecdsa.SignASN1(rand.Reader, approvalKey, digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	der := func(r, s *big.Int) []byte {
+		b, err := asn1.Marshal(struct{ R, S *big.Int }{r, s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	one, huge := big.NewInt(1), new(big.Int).Lsh(big.NewInt(1), 256)
+	for name, tc := range map[string]struct {
+		sign func([]byte) ([]byte, error)
+		want error
+	}{
+		"error":          {func([]byte) ([]byte, error) { return nil, errUnplugged }, errUnplugged},
+		"nothing":        {func([]byte) ([]byte, error) { return nil, nil }, ErrInvalid},
+		"raw signature":  {func([]byte) ([]byte, error) { return make([]byte, 64), nil }, ErrInvalid},
+		"trailing bytes": {func(d []byte) ([]byte, error) { return append(honest(d), 0), nil }, ErrInvalid},
+		"other digest":   {func(d []byte) ([]byte, error) { return honest(make([]byte, 32)), nil }, ErrInvalid},
+		"zero":           {func([]byte) ([]byte, error) { return der(new(big.Int), one), nil }, ErrInvalid},
+		"negative":       {func([]byte) ([]byte, error) { return der(one, big.NewInt(-1)), nil }, ErrInvalid},
+		"huge":           {func([]byte) ([]byte, error) { return der(huge, one), nil }, ErrInvalid},
+	} {
+		jws, err := Sign(&brokenKey{PrivateKey: approvalKey, sign: tc.sign}, codeRequest())
+		if jws != "" || !errors.Is(err, tc.want) {
+			t.Errorf("%s: Sign = %q, %v, want %v", name, jws, err, tc.want)
+		}
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []crypto.Signer{ed, p384} {
+		if _, err := Sign(key, grant()); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Sign(%T) = %v, want ErrInvalid", key, err)
+		}
+	}
+}
+
+func TestSignRefusesBeforeTheKeyIsUsed(t *testing.T) {
+	key := &brokenKey{PrivateKey: approvalKey, sign: func([]byte) ([]byte, error) { return nil, errors.New("used") }}
+	wrongKey := codeRequest()
+	wrongKey.ApprovalKey = other
+	wrongTime := codeRequest()
+	wrongTime.Iat = 0
+	for _, p := range []CodeRequest{{}, wrongKey, wrongTime} {
+		if _, err := Sign(key, p); !errors.Is(err, ErrInvalid) || key.used {
+			t.Errorf("Sign(%+v) = %v, key used: %v, want ErrInvalid, unused", p, err, key.used)
+		}
+	}
+	if _, err := Sign(key, Decision{}); !errors.Is(err, ErrInvalid) || key.used {
+		t.Errorf("Sign(Decision{}) = %v, want ErrInvalid", err)
+	}
+	if _, err := Sign(key, Enrollment{}); !errors.Is(err, ErrInvalid) || key.used {
+		t.Errorf("Sign(Enrollment{}) = %v, want ErrInvalid", err)
+	}
+	if _, err := Sign(key, Revocation{}); !errors.Is(err, ErrInvalid) || key.used {
+		t.Errorf("Sign(Revocation{}) = %v, want ErrInvalid", err)
+	}
+	if _, err := Sign(key, Grant{}); !errors.Is(err, ErrInvalid) || key.used {
+		t.Errorf("Sign(Grant{}) = %v, want ErrInvalid", err)
+	}
+}

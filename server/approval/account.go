@@ -1,0 +1,65 @@
+package approval
+
+import "time"
+
+// An Account is a person. Its name is its identity: it is never changed, nor
+// given to somebody else.
+type Account struct {
+	Name          string
+	State         AccountState
+	Created       time.Time
+	Suspended     time.Time // zero while active
+	SuspendReason string
+
+	// Trusted is how many trusted devices it has: kept here, in the same
+	// transaction, so that the limit is checked without counting.
+	Trusted int
+}
+
+// AccountState says whether anything works for an account. In the zero state
+// nothing does.
+type AccountState string
+
+// The states of an account.
+const (
+	AccountActive    AccountState = "active"
+	AccountSuspended AccountState = "suspended"
+)
+
+// An Application asks for approvals. It authenticates with a token of which
+// only the hash is stored.
+type Application struct {
+	ID        string
+	Name      string // what prompts show
+	TokenHash string
+	Created   time.Time
+	TokenMade time.Time
+}
+
+// An Actor is who did something, for the record.
+type Actor struct {
+	Kind ActorKind
+	ID   string // device id, application id, "uid 0 (root)", or empty
+}
+
+// ActorKind is a kind of [Actor].
+type ActorKind string
+
+// The kinds of actors.
+const (
+	ActorDevice        ActorKind = "device"
+	ActorApplication   ActorKind = "application"
+	ActorAdministrator ActorKind = "administrator"
+	ActorServer        ActorKind = "server"
+)
+
+// An invitationRecord lets whoever holds its token enrol one device. It is kept
+// under the token's hash and stays, used or expired, until it is collected, so
+// that a retried enrolment can be told from a stolen link.
+type invitationRecord struct {
+	Account string
+	Created time.Time
+	Expires time.Time
+	By      Actor
+	UsedBy  string // the id of the device it enrolled; empty until then
+}

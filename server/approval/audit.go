@@ -1,0 +1,57 @@
+package approval
+
+import "time"
+
+// A Record is one line of the audit record: data like any other, written in
+// the same transaction as the deed it tells of.
+type Record struct {
+	Sequence    uint64 // from 1, without gaps
+	Time        time.Time
+	Event       Event
+	Actor       Actor
+	Account     string `json:",omitzero"`
+	Device      string `json:",omitzero"`
+	Application string `json:",omitzero"`
+	SignIn      string `json:",omitzero"`
+	Address     string `json:",omitzero"`
+	Detail      string `json:",omitzero"`
+	Statement   string `json:",omitzero"` // the signed statement, where there is one
+}
+
+// An Event is what a [Record] tells of.
+type Event string
+
+// The events.
+const (
+	EventServerInitialised  Event = "server.initialised"
+	EventAccountAdded       Event = "account.added"
+	EventAccountSuspended   Event = "account.suspended"
+	EventAccountResumed     Event = "account.resumed"
+	EventInvitationCreated  Event = "invitation.created"
+	EventDeviceEnrolled     Event = "device.enrolled"
+	EventDeviceRenamed      Event = "device.renamed"
+	EventDeviceRevoked      Event = "device.revoked"
+	EventCounterReused      Event = "device.counter_reused"
+	EventApplicationAdded   Event = "application.added"
+	EventApplicationRotated Event = "application.token_rotated"
+	EventApplicationRemoved Event = "application.removed"
+	EventSignInBegun        Event = "sign_in.begun"
+	EventSignInAllowed      Event = "sign_in.allowed"
+	EventSignInDenied       Event = "sign_in.denied"
+	EventDenyReason         Event = "sign_in.deny_reason"
+	EventSignInVerified     Event = "sign_in.verified"
+	EventSignInCancelled    Event = "sign_in.cancelled"
+	EventCodeRequested      Event = "code.requested"
+	EventCodeWrong          Event = "code.wrong"
+)
+
+// Events returns every event, for documentation tests.
+func Events() []Event {
+	return []Event{
+		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
+		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
+		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationRemoved,
+		EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
+		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
+	}
+}

@@ -1,0 +1,243 @@
+package approval
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// Request is what an application asks of an account's owner.
+type Request struct {
+	Account   string
+	Requester Requester
+	Message   string
+}
+
+// BeginSignIn opens a sign-in and rings the account's devices. If the same
+// requester has one open, that one is returned and nobody is rung again.
+func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (SignIn, error) {
+	if err := r.check(); err != nil {
+		return SignIn{}, err
+	}
+	now := time.Now()
+	id := newSignInID(now)
+	var begun SignIn
+	var ring []string
+	err := b.store.Update(ctx, func(tx Tx) error {
+		ring = nil
+		app, err := applicationByToken(tx, token)
+		if err != nil {
+			return err
+		}
+		a, err := load[Account](tx, bucketAccounts, r.Account)
+		if err != nil {
+			return err
+		}
+		if err := active(a); err != nil {
+			return err
+		}
+		devices, err := trustedIDs(tx, a.Name)
+		if err != nil {
+			return err
+		}
+		if len(devices) == 0 {
+			return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", a.Name)
+		}
+		asked := app.ID + "/" + a.Name + "/" + r.Requester.hash()
+		if old, err := openAsked(tx, asked, now); err != nil || old != nil {
+			if old != nil {
+				begun = *old
+				b.count(&begun, devices)
+			}
+			return err
+		}
+		if err := collect(tx, a.Name, now); err != nil {
+			return err
+		}
+		open, err := openSignIns(tx, a.Name, now)
+		if err != nil {
+			return err
+		}
+		if len(open) >= b.policy.OpenSignIns {
+			return refuse(ReasonTooManySignIns, "The account %s has %d open sign-ins, which is the most. Wait until one is answered or has expired.", a.Name, len(open))
+		}
+		begun = SignIn{
+			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name,
+			Requester: r.Requester, Message: r.Message,
+			Begun: now, Expires: now.Add(b.policy.PromptLifetime), Recorded: Pending,
+		}
+		if err := recordSignIn(tx, now, &begun, Record{
+			Event: EventSignInBegun, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: r.Requester.Address,
+		}); err != nil {
+			return err
+		}
+		if err := tx.Put(bucketAsked, asked, []byte(id)); err != nil {
+			return err
+		}
+		if err := tx.Put(bucketSignInsOf, a.Name+"/"+id, present); err != nil {
+			return err
+		}
+		ring = devices
+		b.count(&begun, devices)
+		return saveSignIn(tx, now, &begun)
+	})
+	if err != nil {
+		return SignIn{}, err
+	}
+	b.hub.ring(ring)
+	return begun, nil
+}
+
+// check refuses what may not be shown, and brings the address into its one
+// form. An address that cannot be parsed is unknown, never somebody's.
+func (r *Request) check() error {
+	if !statement.ValidAccount(r.Account) {
+		return invalidField("account", "want 1 to 64 characters of a-z, 0-9 and . _ @ + -, beginning with a letter or digit")
+	}
+	for _, f := range []struct{ field, value string }{
+		{"requester.place", r.Requester.Place},
+		{"requester.device", r.Requester.Device},
+		{"requester.program", r.Requester.Program},
+		{"message", r.Message},
+	} {
+		if err := text.Check(f.value); err != nil {
+			return invalidField(f.field, "%v", err)
+		}
+	}
+	if s := r.Requester.Session; len(s) > 128 || strings.ContainsFunc(s, func(c rune) bool { return c < '!' || c > '~' }) {
+		return invalidField("requester.session", "want at most 128 visible ASCII characters")
+	}
+	if len(r.Requester.Address) > 64 {
+		return invalidField("requester.address", "want an IP address")
+	}
+	address, err := netip.ParseAddr(r.Requester.Address)
+	if err != nil {
+		r.Requester.Address = ""
+		return nil
+	}
+	r.Requester.Address = address.Unmap().WithZone("").String()
+	return nil
+}
+
+// hash names a requester: by its session if the application gave one, else by
+// all that is known of it.
+func (r Requester) hash() string {
+	h := sha256.New()
+	parts := []string{"session", r.Session}
+	if r.Session == "" {
+		parts = []string{"described", r.Address, r.Place, r.Device, r.Program}
+	}
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0}) // no part holds a NUL
+	}
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)))
+}
+
+// openAsked returns the pending or approved sign-in under a key of
+// bucketAsked, or nil.
+func openAsked(tx Tx, asked string, now time.Time) (*SignIn, error) {
+	id, err := tx.Get(bucketAsked, asked)
+	if err != nil || id == nil {
+		return nil, err
+	}
+	s, err := load[SignIn](tx, bucketSignIns, string(id))
+	if err != nil || s == nil {
+		return nil, err
+	}
+	if state := s.At(now); state != Pending && state != Approved {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// count notes how many of the trusted devices are there.
+func (b *Broker) count(s *SignIn, devices []string) {
+	s.Trusted, s.Connected = len(devices), 0
+	for _, d := range devices {
+		if b.hub.connected(d) {
+			s.Connected++
+		}
+	}
+}
+
+// SignIn returns a sign-in of the calling application.
+func (b *Broker) SignIn(ctx context.Context, token, id string) (SignIn, error) {
+	var found SignIn
+	err := b.store.View(ctx, func(tx Tx) error {
+		_, s, err := ownSignIn(tx, token, id)
+		if err != nil {
+			return err
+		}
+		devices, err := trustedIDs(tx, s.Account)
+		if err != nil {
+			return err
+		}
+		found = *s
+		b.count(&found, devices)
+		return nil
+	})
+	return found, err
+}
+
+// CancelSignIn ends a sign-in that the calling application does not want any
+// more.
+func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, error) {
+	now := time.Now()
+	var after SignIn
+	var ring []string
+	err := b.store.Update(ctx, func(tx Tx) error {
+		ring = nil
+		app, s, err := ownSignIn(tx, token, id)
+		if err != nil {
+			return err
+		}
+		if after, err = s.next(step{kind: stepCancel, cause: CancelApplication}, now); err != nil {
+			return err
+		}
+		if ring, err = trustedIDs(tx, s.Account); err != nil {
+			return err
+		}
+		b.count(&after, ring)
+		if s.At(now) == Cancelled {
+			return nil
+		}
+		if err := recordSignIn(tx, now, &after, Record{
+			Event: EventSignInCancelled, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Detail: string(CancelApplication),
+		}); err != nil {
+			return err
+		}
+		return saveSignIn(tx, now, &after)
+	})
+	if err != nil {
+		return SignIn{}, err
+	}
+	b.hub.ring(ring, id)
+	return after, nil
+}
+
+// ownSignIn returns the sign-in if the calling application began it. It does
+// not tell somebody else's from none.
+func ownSignIn(tx Tx, token, id string) (*Application, *SignIn, error) {
+	app, err := applicationByToken(tx, token)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !statement.ValidSignIn(id) {
+		return nil, nil, invalidField("sign_in_id", "want the 26 characters that BeginSignIn returned")
+	}
+	s, err := load[SignIn](tx, bucketSignIns, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s == nil || s.Application != app.ID || s.Begun.Before(app.Created) {
+		return nil, nil, refuse(ReasonSignInUnknown, "This application has no such sign-in.")
+	}
+	return app, s, nil
+}

@@ -1,0 +1,237 @@
+package approval
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// Config is what a [Broker] is made of. Store, Secrets and ServerKey are
+// required.
+type Config struct {
+	Store   Store
+	Secrets *Secrets
+
+	// ServerKey is the key id of the server's TLS key. Statements name the
+	// key that the device saw, so that one made for a connection to somebody
+	// else is refused.
+	ServerKey string
+
+	// Policy holds the numbers; the zero value means the defaults.
+	Policy Policy
+
+	// Log is told what an operator must know; nil means slog.Default().
+	Log *slog.Logger
+}
+
+// Policy holds the numbers an administrator may change. Zero means the default.
+type Policy struct {
+	PromptLifetime    time.Duration // default 5 min, at most 8 min, so that prompt and code stay under 10 (NIST SP 800-63B-4, 3.1.3.2)
+	CodeLifetime      time.Duration // of the code after Allow: default and at most 2 min
+	DevicesPerAccount int           // trusted ones: default 20, at most 100
+	OpenSignIns       int           // pending and approved ones of an account: default and at most 12
+}
+
+const (
+	maxTries              = 5               // codes compared for one sign-in
+	requestedCodeLifetime = 5 * time.Minute // of a code without a prompt
+	grantLifetime         = 2 * time.Minute
+	invitationLifetime    = 10 * time.Minute // NIST SP 800-63B-4, 4.1.2.2
+	maxInvitationLifetime = 24 * time.Hour
+)
+
+func (p Policy) withDefaults() (Policy, error) {
+	for _, n := range []struct {
+		name      string
+		value     *time.Duration
+		def, most time.Duration
+	}{
+		{"prompt lifetime", &p.PromptLifetime, 5 * time.Minute, 8 * time.Minute},
+		{"code lifetime", &p.CodeLifetime, 2 * time.Minute, 2 * time.Minute},
+	} {
+		if *n.value == 0 {
+			*n.value = n.def
+		}
+		if *n.value < time.Second || *n.value > n.most {
+			return p, fmt.Errorf("the %s is %v, want 1s to %v", n.name, *n.value, n.most)
+		}
+	}
+	for _, n := range []struct {
+		name      string
+		value     *int
+		def, most int
+	}{
+		{"number of devices per account", &p.DevicesPerAccount, 20, 100},
+		{"number of open sign-ins per account", &p.OpenSignIns, 12, 12},
+	} {
+		if *n.value == 0 {
+			*n.value = n.def
+		}
+		if *n.value < 1 || *n.value > n.most {
+			return p, fmt.Errorf("the %s is %d, want 1 to %d", n.name, *n.value, n.most)
+		}
+	}
+	return p, nil
+}
+
+// A Broker carries out every operation: each is one transaction that checks
+// the caller, the state and the counters, writes, and appends to the record.
+// Only after the commit does it ring who watches and return what may be shown.
+//
+// A Broker may be used from many goroutines.
+type Broker struct {
+	store      Store
+	secrets    *Secrets
+	serverKey  string
+	policy     Policy
+	log        *slog.Logger
+	hub        *hub
+	deployment string
+}
+
+// Open returns a Broker on the store. In an empty store it makes the
+// deployment id.
+func Open(ctx context.Context, c Config) (*Broker, error) {
+	if c.Store == nil || c.Secrets == nil || !pin.ValidKeyID(c.ServerKey) {
+		return nil, errors.New("a Broker needs a store, secrets and the id of the server's key")
+	}
+	policy, err := c.Policy.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey, policy: policy, log: c.Log, hub: newHub()}
+	if b.log == nil {
+		b.log = slog.Default()
+	}
+	fresh := strings.ToLower(rand.Text()) // 26 characters, 130 bits
+	err = b.store.Update(ctx, func(tx Tx) error {
+		id, err := tx.Get(bucketMeta, keyDeployment)
+		if err != nil {
+			return err
+		}
+		if id != nil {
+			b.deployment = string(id)
+			return nil
+		}
+		b.deployment = fresh
+		if _, err := record(tx, time.Now(), Record{Event: EventServerInitialised, Actor: Actor{Kind: ActorServer}}); err != nil {
+			return err
+		}
+		return tx.Put(bucketMeta, keyDeployment, []byte(fresh))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the deployment id: %w", err)
+	}
+	if !statement.ValidDeployment(b.deployment) {
+		return nil, fmt.Errorf("%w: the deployment id is damaged", ErrStoreFailed)
+	}
+	return b, nil
+}
+
+// Deployment returns the deployment id: 130 random bits made at the first
+// start, as 26 characters. It is the audience of every statement and the
+// issuer of every grant.
+func (b *Broker) Deployment() string { return b.deployment }
+
+// ServerKey returns the key id of the server's TLS key.
+func (b *Broker) ServerKey() string { return b.serverKey }
+
+// SigningKey returns the public key that verifies grants, and its key id.
+func (b *Broker) SigningKey() (keyID string, key statement.JWK) {
+	return b.secrets.signingID, b.secrets.signingJWK
+}
+
+// WatchDevice opens a [Watch] for what [Broker.Screen] returns. A device has
+// one; the newest wins.
+func (b *Broker) WatchDevice(device string) *Watch { return b.hub.watchDevice(device) }
+
+// WatchSignIn opens a [Watch] for what [Broker.SignIn] returns.
+func (b *Broker) WatchSignIn(id string) *Watch { return b.hub.watchSignIn(id) }
+
+// Connected reports whether the device has a Watch open.
+func (b *Broker) Connected(device string) bool { return b.hub.connected(device) }
+
+// ConnectedDevices returns how many devices have a Watch open.
+func (b *Broker) ConnectedDevices() int { return b.hub.connectedDevices() }
+
+// caller is a device that calls, with its account, as one transaction sees
+// them.
+type caller struct {
+	device  *Device
+	account *Account
+}
+
+// loadCaller returns the device and its account, either of which may be nil.
+func loadCaller(tx Tx, device string) (caller, error) {
+	d, err := load[Device](tx, bucketDevices, device)
+	if err != nil || d == nil {
+		return caller{}, err
+	}
+	a, err := load[Account](tx, bucketAccounts, d.Account)
+	return caller{device: d, account: a}, err
+}
+
+// trusted returns the calling device if [mayApprove] says that it counts.
+func trusted(tx Tx, device string) (caller, error) {
+	c, err := loadCaller(tx, device)
+	if err != nil {
+		return caller{}, err
+	}
+	return c, mayApprove(c.account, c.device)
+}
+
+// readable is like trusted but lets the device of a suspended account in: it
+// may look at its list, and may always deny and revoke.
+func readable(tx Tx, device string) (c caller, suspended bool, err error) {
+	c, err = trusted(tx, device)
+	if errors.Is(err, &Error{Reason: ReasonAccountSuspended}) {
+		return c, true, nil
+	}
+	return c, false, err
+}
+
+// devicesOf returns the devices of an account, revoked ones too, oldest first.
+func devicesOf(tx Tx, account string) ([]Device, error) {
+	var devices []Device
+	for key := range tx.Ascend(bucketDevicesOf, account+"/") {
+		d, err := load[Device](tx, bucketDevices, key[len(account)+1:])
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			devices = append(devices, *d)
+		}
+	}
+	sortDevices(devices)
+	return devices, nil
+}
+
+// trustedIDs returns the ids of the trusted devices of an account.
+func trustedIDs(tx Tx, account string) ([]string, error) {
+	devices, err := devicesOf(tx, account)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, d := range devices {
+		if d.State == DeviceTrusted {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids, nil
+}
+
+// asStatementError turns an error of package statement into a refusal.
+func asStatementError(err error) error {
+	if errors.Is(err, statement.ErrInvalid) {
+		return refuse(ReasonStatementInvalid, "The signed statement was refused: %v.", err)
+	}
+	return err
+}

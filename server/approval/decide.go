@@ -1,0 +1,116 @@
+package approval
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// A Code is what a device is shown after Allow, or when it asked for one.
+type Code struct {
+	Digits  string // six decimal digits; empty after a denial
+	Expires time.Time
+}
+
+// Decide takes a device's signed decision about a sign-in. It is committed
+// before anybody is told. The newest decision of a device may be sent again,
+// because the answer may have been lost, and gets the same answer.
+func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code, error) {
+	d, claims, err := verified(ctx, b, device, jws, func(d statement.Decision) claims {
+		return claims{d.Aud, d.ServerKey, d.Account, d.ApprovalKey, d.Counter, jws}
+	})
+	if err != nil {
+		return Code{}, err
+	}
+
+	now := time.Now()
+	var answer Code
+	var refusal error
+	var ring []string
+	err = b.store.Update(ctx, func(tx Tx) (err error) {
+		answer, refusal, ring = Code{}, nil, nil
+		c, err := trusted(tx, device)
+		if err != nil {
+			return err
+		}
+		standing, err := claims.accepted(c.device)
+		if err != nil {
+			return err
+		}
+		s, err := load[SignIn](tx, bucketSignIns, d.SignIn)
+		if err != nil {
+			return err
+		}
+		if s == nil || s.Account != c.account.Name {
+			return refuse(ReasonSignInUnknown, "There is no such sign-in for this device.")
+		}
+		if !bytes.Equal(d.PromptBytes(), b.prompt(s, device)) {
+			return refuse(ReasonStatementMismatch, "The signed prompt is not the one that this device was shown.")
+		}
+		if standing == stale && !s.signedBy(device, jws) {
+			refusal, err = reportStale(tx, now, c.device, claims, address)
+			return err
+		}
+		after, err := s.next(b.decisionStep(device, &d, jws), now)
+		if err != nil {
+			return err
+		}
+		if after.At(now) == Approved {
+			answer = Code{Digits: b.secrets.allowCode(s.ID, device), Expires: after.CodeExpires}
+		}
+		if standing != fresh {
+			return nil
+		}
+		if event := decided(s, &after, now); event != "" {
+			if err := recordSignIn(tx, now, &after, Record{
+				Event: event, Actor: Actor{Kind: ActorDevice, ID: device}, Device: device,
+				Address: address, Detail: d.Reason, Statement: jws,
+			}); err != nil {
+				return err
+			}
+			if ring, err = trustedIDs(tx, s.Account); err != nil {
+				return err
+			}
+			if err := saveSignIn(tx, now, &after); err != nil {
+				return err
+			}
+		}
+		return save(tx, bucketDevices, device, c.device)
+	})
+	if err != nil {
+		return Code{}, err
+	}
+	b.hub.ring(ring, d.SignIn)
+	return answer, refusal
+}
+
+func (b *Broker) decisionStep(device string, d *statement.Decision, jws string) step {
+	st := step{device: device, statement: jws, reason: d.Reason, lifetime: b.policy.CodeLifetime}
+	switch d.Decision {
+	case statement.Allow:
+		st.kind = stepAllow
+	case statement.Deny:
+		st.kind = stepDeny
+	}
+	return st
+}
+
+// signedBy reports whether the sign-in was decided by this very statement.
+func (s *SignIn) signedBy(device, jws string) bool {
+	return s.DecidedBy == device && statement.SigningInput(s.Decision) == statement.SigningInput(jws)
+}
+
+// decided returns the event that a decision made, if it changed anything.
+func decided(before, after *SignIn, now time.Time) Event {
+	switch {
+	case before.At(now) != Denied && after.At(now) == Denied:
+		return EventSignInDenied
+	case before.DenyReason != after.DenyReason:
+		return EventDenyReason
+	case before.At(now) == Pending && after.At(now) == Approved:
+		return EventSignInAllowed
+	}
+	return ""
+}

@@ -1,0 +1,174 @@
+package approval
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/countersignd/countersign/internal/invitation"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// Enrolling is a request to be trusted by invitation.
+type Enrolling struct {
+	Device    string // key id of the TLS client key
+	Token     string // of the invitation
+	Statement string // countersign-enrollment+jws
+	Address   string // where it came from, for the record
+}
+
+// EnrollDevice turns nothing into a trusted device in one transaction. The
+// same device with the same invitation may call again and gets the same
+// answer, because the first may have been lost.
+func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error) {
+	e, approvalKey, err := statement.VerifyEnrollment(in.Device, in.Statement)
+	if err != nil {
+		return Device{}, asStatementError(err)
+	}
+	hash := invitation.Hash(in.Token)
+	if e.Invitation != hash {
+		return Device{}, refuse(ReasonStatementMismatch, "The statement was signed for another invitation.")
+	}
+	approvalID, err := pin.KeyID(approvalKey)
+	if err != nil {
+		return Device{}, refuse(ReasonStatementInvalid, "The approval key was refused: %v.", err)
+	}
+	if err := b.addressed(e.Aud, e.ServerKey); err != nil {
+		return Device{}, err
+	}
+	if err := text.Check(e.Name); err != nil {
+		return Device{}, invalidField("name", "%v", err)
+	}
+
+	now := time.Now()
+	var enrolled Device
+	var others []string
+	err = b.store.Update(ctx, func(tx Tx) error {
+		others = nil
+		old, err := load[Device](tx, bucketDevices, in.Device)
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			enrolled = *old
+			return old.mayRepeatEnrollment(&e, hash)
+		}
+		a, inv, err := redeemable(tx, hash, now)
+		if err != nil {
+			return err
+		}
+		if a.Trusted >= b.policy.DevicesPerAccount {
+			return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
+		}
+		if others, err = trustedIDs(tx, a.Name); err != nil {
+			return err
+		}
+		enrolled = Device{
+			ID:          in.Device,
+			Account:     a.Name,
+			State:       DeviceTrusted,
+			Name:        e.Name,
+			Kind:        e.Kind,
+			KeyStorage:  e.KeyStorage,
+			ApprovalKey: e.ApprovalKey,
+			ApprovalID:  approvalID,
+			Enrolled:    now,
+			EnrolledBy:  inv.By,
+			Enrollment:  in.Statement,
+			Invitation:  hash,
+		}
+		inv.UsedBy = in.Device
+		if err := save(tx, bucketInvitations, hash, inv); err != nil {
+			return err
+		}
+		return addDevice(tx, now, a, &enrolled, in.Address)
+	})
+	if err != nil {
+		return Device{}, err
+	}
+	b.hub.ring(others)
+	return enrolled, nil
+}
+
+// mayRepeatEnrollment tells a retry from somebody else's attempt.
+func (d *Device) mayRepeatEnrollment(e *statement.Enrollment, hash string) error {
+	switch {
+	case d.State == DeviceRevoked:
+		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
+	case d.State != DeviceTrusted || d.Invitation != hash || d.ApprovalKey != e.ApprovalKey:
+		return refuse(ReasonKeyInUse, "This key belongs to a device already. Enrol with new keys.")
+	}
+	return nil
+}
+
+// redeemable returns an invitation that can be used now, and its account. It
+// does not tell an unknown invitation from one that was used or expired.
+func redeemable(tx Tx, hash string, now time.Time) (*Account, *invitationRecord, error) {
+	inv, err := load[invitationRecord](tx, bucketInvitations, hash)
+	if err != nil {
+		return nil, nil, err
+	}
+	if inv == nil || inv.UsedBy != "" || !now.Before(inv.Expires) {
+		return nil, nil, refuse(ReasonInvitationInvalid, "This invitation is unknown, used or expired. Ask an administrator for a new one.")
+	}
+	a, err := load[Account](tx, bucketAccounts, inv.Account)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a, inv, active(a)
+}
+
+// addDevice stores a new device with its indexes and the record of it. A key
+// that any device ever had is refused.
+func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) error {
+	for _, key := range []string{d.ID, d.ApprovalID} {
+		owner, err := tx.Get(bucketKeys, key)
+		if err != nil {
+			return err
+		}
+		if owner != nil {
+			return refuse(ReasonKeyInUse, "One of the two keys belongs to a device already. Enrol with new keys.")
+		}
+		if err := tx.Put(bucketKeys, key, []byte(d.ID)); err != nil {
+			return err
+		}
+	}
+	if err := save(tx, bucketDevices, d.ID, d); err != nil {
+		return err
+	}
+	if err := tx.Put(bucketDevicesOf, a.Name+"/"+d.ID, present); err != nil {
+		return err
+	}
+	a.Trusted++
+	if err := save(tx, bucketAccounts, a.Name, a); err != nil {
+		return err
+	}
+	_, err := record(tx, now, Record{
+		Event: EventDeviceEnrolled, Actor: d.EnrolledBy, Account: a.Name, Device: d.ID,
+		Address: address, Detail: d.Name, Statement: d.Enrollment,
+	})
+	return err
+}
+
+// addressed checks that a statement was made for this server.
+func (b *Broker) addressed(deployment, serverKey string) error {
+	switch {
+	case deployment != b.deployment:
+		return refuse(ReasonStatementMismatch, "The statement was signed for another deployment.")
+	case serverKey != b.serverKey:
+		return refuse(ReasonStatementMismatch, "The statement names another server key than this server's: the device was connected to something else, or the server was given a new key in the meantime. Connect again.")
+	}
+	return nil
+}
+
+func sortDevices(devices []Device) {
+	slices.SortFunc(devices, func(x, y Device) int {
+		if c := x.Enrolled.Compare(y.Enrolled); c != 0 {
+			return c
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+}

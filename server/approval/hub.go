@@ -1,0 +1,124 @@
+package approval
+
+import (
+	"context"
+	"sync"
+)
+
+// hub is a doorbell and holds no news: after a commit it rings whoever watches
+// a device or a sign-in, and the one who was rung reads the store again.
+type hub struct {
+	mu      sync.Mutex
+	devices map[string]*Watch
+	signIns map[string]map[*Watch]struct{}
+}
+
+// A Watch waits for changes of one device's screen or of one sign-in. Open it
+// before reading what it watches, so that no change falls between; close it
+// when done.
+type Watch struct {
+	hub      *hub
+	bell     chan struct{} // one slot: rings that nobody heard yet are one ring
+	replaced chan struct{} // closed when a newer Watch of the device took over
+
+	device, signIn string // one of them is set
+}
+
+func newHub() *hub {
+	return &hub{devices: map[string]*Watch{}, signIns: map[string]map[*Watch]struct{}{}}
+}
+
+// watchDevice opens a Watch; one that is open for the device already is ended.
+func (h *hub) watchDevice(device string) *Watch {
+	w := &Watch{hub: h, bell: make(chan struct{}, 1), replaced: make(chan struct{}), device: device}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old := h.devices[device]; old != nil {
+		close(old.replaced)
+	}
+	h.devices[device] = w
+	return w
+}
+
+func (h *hub) watchSignIn(id string) *Watch {
+	w := &Watch{hub: h, bell: make(chan struct{}, 1), signIn: id}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.signIns[id] == nil {
+		h.signIns[id] = map[*Watch]struct{}{}
+	}
+	h.signIns[id][w] = struct{}{}
+	return w
+}
+
+// Wait returns nil when something may have changed since the Watch was opened
+// or Wait last returned nil. It returns an [Error] with ReasonStreamReplaced
+// when a newer Watch of the same device was opened, and ctx.Err() when ctx
+// ends.
+func (w *Watch) Wait(ctx context.Context) error {
+	select {
+	case <-w.replaced:
+		return refuse(ReasonStreamReplaced, "This device opened a newer connection. If this program runs once only, somebody else has a copy of its key: revoke the device.")
+	default:
+	}
+	select {
+	case <-w.replaced:
+		return refuse(ReasonStreamReplaced, "This device opened a newer connection. If this program runs once only, somebody else has a copy of its key: revoke the device.")
+	case <-w.bell:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends the Watch.
+func (w *Watch) Close() {
+	h := w.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.device != "" && h.devices[w.device] == w {
+		delete(h.devices, w.device)
+	}
+	if set := h.signIns[w.signIn]; set != nil {
+		delete(set, w)
+		if len(set) == 0 {
+			delete(h.signIns, w.signIn)
+		}
+	}
+}
+
+func (w *Watch) ring() {
+	select {
+	case w.bell <- struct{}{}:
+	default:
+	}
+}
+
+// ring rings the devices and everybody who watches the sign-in. It never
+// waits, and is called only after the change is durable.
+func (h *hub) ring(devices []string, signIns ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range devices {
+		if w := h.devices[d]; w != nil {
+			w.ring()
+		}
+	}
+	for _, id := range signIns {
+		for w := range h.signIns[id] {
+			w.ring()
+		}
+	}
+}
+
+func (h *hub) connected(device string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.devices[device] != nil
+}
+
+func (h *hub) connectedDevices() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.devices)
+}

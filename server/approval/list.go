@@ -1,0 +1,272 @@
+package approval
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// A Page asks for part of a list.
+type Page struct {
+	Size  int    // 0 means 100; at most 1,000
+	Token string // as the page before returned it; empty for the first
+}
+
+func (p *Page) check() error {
+	if p.Size == 0 {
+		p.Size = 100
+	}
+	if p.Size < 1 || p.Size > 1000 {
+		return invalidField("page_size", "want 1 to 1000")
+	}
+	if len(p.Token) > 256 {
+		return invalidField("page_token", "want what the page before returned")
+	}
+	return nil
+}
+
+// alphabet holds, in order, every character of account names, application
+// ids, sign-in ids and record keys.
+const alphabet = "+-.0123456789@_abcdefghijklmnopqrstuvwxyz"
+
+// ascend yields the keys of bucket after the given one, in order.
+func ascend(tx Tx, bucket, after string, yield func(key string, value []byte) bool) {
+	for end := len(after); end >= 0; end-- {
+		for _, c := range alphabet {
+			if end < len(after) && byte(c) <= after[end] {
+				continue
+			}
+			for key, value := range tx.Ascend(bucket, after[:end]+string(c)) {
+				if !yield(key, value) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// few is how many keys are read at once to turn their order round.
+const few = 64
+
+// descend yields the keys that begin with prefix and come before the given
+// key (all, if it is empty) in descending order. It returns false when yield
+// did.
+func descend(tx Tx, bucket, prefix, before string, yield func(key string) bool) bool {
+	if !strings.HasPrefix(before, prefix) {
+		before = ""
+	}
+	if before == "" {
+		return descendAll(tx, bucket, prefix, yield)
+	}
+	for end := len(before) - 1; end >= len(prefix); end-- {
+		for i := len(alphabet) - 1; i >= 0; i-- {
+			if alphabet[i] < before[end] && !descendAll(tx, bucket, before[:end]+alphabet[i:i+1], yield) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func descendAll(tx Tx, bucket, prefix string, yield func(key string) bool) bool {
+	var some []string
+	for key := range tx.Ascend(bucket, prefix) {
+		if some = append(some, key); len(some) > few {
+			break
+		}
+	}
+	if len(some) > few {
+		for i := len(alphabet) - 1; i >= 0; i-- {
+			if !descendAll(tx, bucket, prefix+alphabet[i:i+1], yield) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := len(some) - 1; i >= 0; i-- {
+		if !yield(some[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// list returns a page of a bucket in the order of its keys, which is the
+// order of what they name.
+func list[T any](ctx context.Context, store Store, bucket string, p Page) (page []T, next string, err error) {
+	if err := p.check(); err != nil {
+		return nil, "", err
+	}
+	err = store.View(ctx, func(tx Tx) error {
+		page, next = nil, ""
+		var last string
+		var damaged error
+		ascend(tx, bucket, p.Token, func(key string, value []byte) bool {
+			if len(page) == p.Size {
+				next = last
+				return false
+			}
+			last = key
+			var v T
+			if err := json.Unmarshal(value, &v); err != nil {
+				damaged = fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucket, key, err)
+				return false
+			}
+			page = append(page, v)
+			return true
+		})
+		return damaged
+	})
+	return page, next, err
+}
+
+// newest returns a page of the things that an index names, newest first.
+func newest[T any](tx Tx, index, prefix, bucket string, p Page) (page []T, next string, err error) {
+	before := p.Token
+	if before != "" {
+		before = prefix + before
+	}
+	var last string
+	descend(tx, index, prefix, before, func(key string) bool {
+		if len(page) == p.Size {
+			next = last
+			return false
+		}
+		last = strings.TrimPrefix(key, prefix)
+		var v *T
+		if v, err = load[T](tx, bucket, last); err != nil {
+			return false
+		}
+		if v != nil {
+			page = append(page, *v)
+		}
+		return true
+	})
+	return page, next, err
+}
+
+// ListSignIns returns a page of sign-ins, newest first: those of an account,
+// or all if it is empty.
+func (a Administrator) ListSignIns(ctx context.Context, account string, p Page) (page []SignIn, next string, err error) {
+	err = p.check()
+	if err != nil {
+		return nil, "", err
+	}
+	err = a.broker.store.View(ctx, func(tx Tx) error {
+		if account == "" {
+			page, next, err = newest[SignIn](tx, bucketSignIns, "", bucketSignIns, p)
+			return err
+		}
+		if _, err := existingAccount(tx, account); err != nil {
+			return err
+		}
+		page, next, err = newest[SignIn](tx, bucketSignInsOf, account+"/", bucketSignIns, p)
+		return err
+	})
+	return page, next, err
+}
+
+// SignIn returns a sign-in and what the record says of it, oldest first.
+func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Record, error) {
+	if !statement.ValidSignIn(id) {
+		return SignIn{}, nil, invalidField("id", "want the 26 characters of a sign-in's id")
+	}
+	var found SignIn
+	var records []Record
+	err := a.broker.store.View(ctx, func(tx Tx) error {
+		records = nil
+		s, err := load[SignIn](tx, bucketSignIns, id)
+		if err != nil {
+			return err
+		}
+		if s == nil {
+			return refuse(ReasonSignInUnknown, "There is no sign-in %s.", id)
+		}
+		found = *s
+		devices, err := trustedIDs(tx, s.Account)
+		if err != nil {
+			return err
+		}
+		a.broker.count(&found, devices)
+		for _, sequence := range s.Records {
+			r, err := load[Record](tx, bucketRecords, recordKey(sequence))
+			if err != nil {
+				return err
+			}
+			if r != nil {
+				records = append(records, *r)
+			}
+		}
+		return nil
+	})
+	return found, records, err
+}
+
+// ListRecords returns a page of the audit record, newest first: what is about
+// an account, or all if it is empty.
+func (a Administrator) ListRecords(ctx context.Context, account string, p Page) (page []Record, next string, err error) {
+	err = p.check()
+	if err != nil {
+		return nil, "", err
+	}
+	err = a.broker.store.View(ctx, func(tx Tx) error {
+		if account == "" {
+			page, next, err = newest[Record](tx, bucketRecords, "", bucketRecords, p)
+			return err
+		}
+		if _, err := existingAccount(tx, account); err != nil {
+			return err
+		}
+		page, next, err = newest[Record](tx, bucketRecordsOfAccount, account+"/", bucketRecords, p)
+		return err
+	})
+	return page, next, err
+}
+
+// expiredInvitations yields the hashes of the invitations that can be
+// forgotten. They are collected first, so that the caller may delete.
+func expiredInvitations(tx Tx, now time.Time) func(func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		for _, key := range keys(tx, bucketInvitations, "") {
+			inv, err := load[invitationRecord](tx, bucketInvitations, key)
+			if err == nil && inv != nil && now.Before(inv.Expires) {
+				continue
+			}
+			if !yield(key, err) {
+				return
+			}
+		}
+	}
+}
+
+// Devices returns the devices of the caller's account, revoked ones too,
+// oldest first.
+func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
+	var devices []Device
+	err := b.store.View(ctx, func(tx Tx) error {
+		c, _, err := readable(tx, device)
+		if err != nil {
+			return err
+		}
+		devices, err = devicesOf(tx, c.device.Account)
+		return err
+	})
+	return devices, err
+}
+
+// Self returns the calling device and whether its account is suspended.
+func (b *Broker) Self(ctx context.Context, device string) (self Device, suspended bool, err error) {
+	err = b.store.View(ctx, func(tx Tx) error {
+		c, s, err := readable(tx, device)
+		if err != nil {
+			return err
+		}
+		self, suspended = *c.device, s
+		return nil
+	})
+	return self, suspended, err
+}

@@ -1,0 +1,173 @@
+package approval
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// What the store holds. Values are JSON unless said otherwise; ids and account
+// names hold no slash.
+//
+//	meta
+//	  deployment                        deployment id, as text
+//	  records                           sequence number of the newest record, in decimal
+//	accounts
+//	  <account>                         Account
+//	devices
+//	  <device>                          Device
+//	devices_of_account
+//	  <account>/<device>                "1"; revoked ones too
+//	keys                                both keys of every device that ever was
+//	  <key id>                          device id, as text
+//	invitations
+//	  <hash of token>                   invitation
+//	applications
+//	  <application>                     Application
+//	tokens
+//	  <hash of token>                   application id, as text
+//	sign_ins
+//	  <sign-in>                         SignIn; in order of time
+//	sign_ins_of_account
+//	  <account>/<sign-in>               "1"
+//	open                                those that a device may still have to show
+//	  <account>/<sign-in>               "1"; may have expired, never misses one
+//	asked
+//	  <application>/<account>/<hash>    newest sign-in of that requester, as text
+//	requested_codes
+//	  <account>                         requestedCode, at most one
+//	failures
+//	  <account>                         failures
+//	records
+//	  <sequence, 16 hex digits>         Record
+//	records_of_account
+//	  <account>/<sequence>              "1"
+const (
+	bucketMeta             = "meta"
+	bucketAccounts         = "accounts"
+	bucketDevices          = "devices"
+	bucketDevicesOf        = "devices_of_account"
+	bucketKeys             = "keys"
+	bucketInvitations      = "invitations"
+	bucketApplications     = "applications"
+	bucketTokens           = "tokens"
+	bucketSignIns          = "sign_ins"
+	bucketSignInsOf        = "sign_ins_of_account"
+	bucketOpen             = "open"
+	bucketAsked            = "asked"
+	bucketRequestedCodes   = "requested_codes"
+	bucketFailures         = "failures"
+	bucketRecords          = "records"
+	bucketRecordsOfAccount = "records_of_account"
+
+	keyDeployment = "deployment"
+	keyRecords    = "records"
+)
+
+// present is the value of an index entry.
+var present = []byte("1")
+
+// load returns the value under key, or nil if there is none.
+func load[T any](tx Tx, bucket, key string) (*T, error) {
+	b, err := tx.Get(bucket, key)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucket, key, err)
+	}
+	return v, nil
+}
+
+func save[T any](tx Tx, bucket, key string, v *T) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", bucket, err)
+	}
+	return tx.Put(bucket, key, b)
+}
+
+// record appends to the audit record and returns the sequence number.
+func record(tx Tx, now time.Time, r Record) (uint64, error) {
+	b, err := tx.Get(bucketMeta, keyRecords)
+	if err != nil {
+		return 0, err
+	}
+	if b != nil {
+		if r.Sequence, err = strconv.ParseUint(string(b), 10, 64); err != nil {
+			return 0, fmt.Errorf("%w: the number of the newest record is damaged: %w", ErrStoreFailed, err)
+		}
+	}
+	r.Sequence++
+	r.Time = now
+	if err := save(tx, bucketRecords, recordKey(r.Sequence), &r); err != nil {
+		return 0, err
+	}
+	if r.Account != "" {
+		if err := tx.Put(bucketRecordsOfAccount, r.Account+"/"+recordKey(r.Sequence), present); err != nil {
+			return 0, err
+		}
+	}
+	return r.Sequence, tx.Put(bucketMeta, keyRecords, strconv.AppendUint(nil, r.Sequence, 10))
+}
+
+func recordKey(sequence uint64) string { return fmt.Sprintf("%016x", sequence) }
+
+// recordSignIn appends a record about a sign-in and notes it there.
+func recordSignIn(tx Tx, now time.Time, s *SignIn, r Record) error {
+	r.Account, r.Application, r.SignIn = s.Account, s.Application, s.ID
+	sequence, err := record(tx, now, r)
+	s.Records = append(s.Records[:len(s.Records):len(s.Records)], sequence)
+	return err
+}
+
+// saveSignIn stores a sign-in with its indexes.
+func saveSignIn(tx Tx, now time.Time, s *SignIn) error {
+	if err := save(tx, bucketSignIns, s.ID, s); err != nil {
+		return err
+	}
+	open := s.Account + "/" + s.ID
+	if s.At(now) == Pending || s.At(now) == Approved {
+		return tx.Put(bucketOpen, open, present)
+	}
+	return tx.Delete(bucketOpen, open)
+}
+
+// openSignIns returns the pending and the approved sign-ins of an account,
+// oldest first.
+func openSignIns(tx Tx, account string, now time.Time) ([]*SignIn, error) {
+	var open []*SignIn
+	for key := range tx.Ascend(bucketOpen, account+"/") {
+		s, err := load[SignIn](tx, bucketSignIns, key[len(account)+1:])
+		if err != nil {
+			return nil, err
+		}
+		if s != nil && (s.At(now) == Pending || s.At(now) == Approved) {
+			open = append(open, s)
+		}
+	}
+	return open, nil
+}
+
+// collect removes the expired sign-ins of an account from the index of open
+// ones. It frees space and changes nothing else.
+func collect(tx Tx, account string, now time.Time) error {
+	var expired []string
+	for key := range tx.Ascend(bucketOpen, account+"/") {
+		s, err := load[SignIn](tx, bucketSignIns, key[len(account)+1:])
+		if err != nil {
+			return err
+		}
+		if s == nil || s.At(now) == Expired {
+			expired = append(expired, key)
+		}
+	}
+	for _, key := range expired {
+		if err := tx.Delete(bucketOpen, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}

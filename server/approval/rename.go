@@ -1,0 +1,44 @@
+package approval
+
+import (
+	"context"
+	"time"
+
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// RenameDevice gives the calling device another name. The old one stays on
+// record.
+func (b *Broker) RenameDevice(ctx context.Context, device, name, address string) (Device, error) {
+	if name == "" {
+		return Device{}, invalidField("name", "want 1 to 64 characters")
+	}
+	if err := text.Check(name); err != nil {
+		return Device{}, invalidField("name", "%v", err)
+	}
+	now := time.Now()
+	var renamed Device
+	err := b.store.Update(ctx, func(tx Tx) error {
+		c, _, err := readable(tx, device)
+		if err != nil {
+			return err
+		}
+		old := c.device.Name
+		c.device.Name = name
+		renamed = *c.device
+		if old == name {
+			return nil
+		}
+		if _, err := record(tx, now, Record{
+			Event: EventDeviceRenamed, Actor: Actor{Kind: ActorDevice, ID: device}, Account: c.device.Account,
+			Device: device, Address: address, Detail: old + " → " + name,
+		}); err != nil {
+			return err
+		}
+		return save(tx, bucketDevices, device, c.device)
+	})
+	if err != nil {
+		return Device{}, err
+	}
+	return renamed, nil
+}

@@ -1,0 +1,86 @@
+package approval
+
+import (
+	"context"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// A requestedCode is the one code that an account may have without a prompt.
+// Its digits are derived, not stored.
+type requestedCode struct {
+	ID        string // goes into the digits; like a sign-in id
+	Device    string // that asked for it
+	Statement string // countersign-code-request+jws
+	Created   time.Time
+	Expires   time.Time
+}
+
+// CreateCode makes a code for the account's next sign-in, or for one that is
+// open or was denied by accident. A new code replaces the one before.
+func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (Code, error) {
+	_, claims, err := verified(ctx, b, device, jws, func(c statement.CodeRequest) claims {
+		return claims{c.Aud, c.ServerKey, c.Account, c.ApprovalKey, c.Counter, jws}
+	})
+	if err != nil {
+		return Code{}, err
+	}
+	now := time.Now()
+	id := newSignInID(now)
+	var answer Code
+	var refusal error
+	err = b.store.Update(ctx, func(tx Tx) (err error) {
+		answer, refusal = Code{}, nil
+		c, err := trusted(tx, device)
+		if err != nil {
+			return err
+		}
+		standing, err := claims.accepted(c.device)
+		if err != nil {
+			return err
+		}
+		if standing != fresh {
+			old, err := load[requestedCode](tx, bucketRequestedCodes, c.account.Name)
+			if err != nil {
+				return err
+			}
+			if standing == repeat && old != nil && old.Device == device && now.Before(old.Expires) {
+				answer = Code{Digits: b.secrets.requestedCode(c.account.Name, old.ID), Expires: old.Expires}
+				return nil
+			}
+			refusal, err = reportStale(tx, now, c.device, claims, address)
+			return err
+		}
+		made := requestedCode{ID: id, Device: device, Statement: jws, Created: now, Expires: now.Add(requestedCodeLifetime)}
+		answer = Code{Digits: b.secrets.requestedCode(c.account.Name, id), Expires: made.Expires}
+		if err := save(tx, bucketRequestedCodes, c.account.Name, &made); err != nil {
+			return err
+		}
+		if _, err := record(tx, now, Record{
+			Event: EventCodeRequested, Actor: Actor{Kind: ActorDevice, ID: device}, Account: c.account.Name,
+			Device: device, Address: address, Statement: jws,
+		}); err != nil {
+			return err
+		}
+		return save(tx, bucketDevices, device, c.device)
+	})
+	if err != nil {
+		return Code{}, err
+	}
+	return answer, refusal
+}
+
+// loadRequestedCode returns the account's code if it is still good: not
+// expired, and the device that asked for it still trusted.
+func loadRequestedCode(tx Tx, a *Account, now time.Time) (*requestedCode, error) {
+	r, err := load[requestedCode](tx, bucketRequestedCodes, a.Name)
+	if err != nil || r == nil || !now.Before(r.Expires) {
+		return nil, err
+	}
+	c, err := loadCaller(tx, r.Device)
+	if err != nil || mayApprove(a, c.device) != nil {
+		return nil, err
+	}
+	return r, nil
+}

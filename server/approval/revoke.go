@@ -1,0 +1,139 @@
+package approval
+
+import (
+	"context"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// RevokeDevice ends the trust in a device of the caller's account, by the
+// caller's signed statement. It works for suspended accounts too.
+func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) (Device, error) {
+	r, claims, err := verified(ctx, b, device, jws, func(r statement.Revocation) claims {
+		return claims{r.Aud, r.ServerKey, r.Account, r.ApprovalKey, r.Counter, jws}
+	})
+	if err != nil {
+		return Device{}, err
+	}
+	if err := text.Check(r.Reason); err != nil {
+		return Device{}, invalidField("reason", "%v", err)
+	}
+	now := time.Now()
+	var target Device
+	var refusal error
+	var ring rings
+	err = b.store.Update(ctx, func(tx Tx) (err error) {
+		refusal, ring = nil, rings{}
+		c, _, err := readable(tx, device)
+		if err != nil {
+			return err
+		}
+		standing, err := claims.accepted(c.device)
+		if err != nil {
+			return err
+		}
+		if standing == stale {
+			refusal, err = reportStale(tx, now, c.device, claims, address)
+			return err
+		}
+		t, err := load[Device](tx, bucketDevices, r.Revoked)
+		if err != nil {
+			return err
+		}
+		if t == nil || t.Account != c.device.Account {
+			return refuse(ReasonNoSuchDevice, "There is no such device in this account.")
+		}
+		if t.State == DeviceTrusted && c.account.Trusted <= 1 {
+			return refuse(ReasonLastDevice, "This is the last trusted device of %s; nobody could approve for the account without it. Enrol another first, or ask an administrator.", c.account.Name)
+		}
+		if err := save(tx, bucketDevices, device, c.device); err != nil {
+			return err
+		}
+		if t.ID == device {
+			t = c.device
+		}
+		err = revoke(tx, now, c.account, t, &ring, Record{
+			Actor: Actor{Kind: ActorDevice, ID: device}, Address: address, Detail: r.Reason, Statement: jws,
+		})
+		target = *t
+		return err
+	})
+	if err != nil {
+		return Device{}, err
+	}
+	b.hub.ring(ring.devices, ring.signIns...)
+	return target, refusal
+}
+
+// rings collects whom to ring after the commit.
+type rings struct{ devices, signIns []string }
+
+// revoke ends the trust in a device: what it allowed and was not used yet is
+// void, and so is the code it asked for. Revoking a revoked device changes
+// nothing. The caller rings afterwards.
+func revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
+	if d.State == DeviceRevoked {
+		return nil
+	}
+	devices, err := trustedIDs(tx, a.Name)
+	if err != nil {
+		return err
+	}
+	ring.devices = append(ring.devices, devices...)
+	if d.State == DeviceTrusted {
+		a.Trusted--
+	}
+	d.State = DeviceRevoked
+	d.Revoked, d.RevokedBy, d.RevokeReason = now, r.Actor, r.Detail
+	if err := save(tx, bucketDevices, d.ID, d); err != nil {
+		return err
+	}
+	if err := save(tx, bucketAccounts, a.Name, a); err != nil {
+		return err
+	}
+	r.Event, r.Account, r.Device = EventDeviceRevoked, a.Name, d.ID
+	if _, err := record(tx, now, r); err != nil {
+		return err
+	}
+	asked, err := load[requestedCode](tx, bucketRequestedCodes, a.Name)
+	if err != nil {
+		return err
+	}
+	if asked != nil && asked.Device == d.ID {
+		if err := tx.Delete(bucketRequestedCodes, a.Name); err != nil {
+			return err
+		}
+	}
+	return cancelOpen(tx, now, a.Name, CancelDeviceRevoked, ring, func(s *SignIn) bool {
+		return s.At(now) == Approved && s.DecidedBy == d.ID
+	})
+}
+
+// cancelOpen cancels those of an account's open sign-ins that match.
+func cancelOpen(tx Tx, now time.Time, account string, cause CancelCause, ring *rings, match func(*SignIn) bool) error {
+	open, err := openSignIns(tx, account, now)
+	if err != nil {
+		return err
+	}
+	for _, s := range open {
+		if !match(s) {
+			continue
+		}
+		after, err := s.next(step{kind: stepCancel, cause: cause}, now)
+		if err != nil {
+			return err
+		}
+		if err := recordSignIn(tx, now, &after, Record{
+			Event: EventSignInCancelled, Actor: Actor{Kind: ActorServer}, Detail: string(cause),
+		}); err != nil {
+			return err
+		}
+		if err := saveSignIn(tx, now, &after); err != nil {
+			return err
+		}
+		ring.signIns = append(ring.signIns, s.ID)
+	}
+	return nil
+}

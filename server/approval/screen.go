@@ -1,0 +1,117 @@
+package approval
+
+import (
+	"context"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// A Screen is all that a device must show at a moment.
+type Screen struct {
+	Prompts   []Prompt          // pending, oldest first
+	Codes     []OutstandingCode // that this device earned by Allow, oldest first
+	Suspended bool              // the account is suspended; there is nothing else then
+
+	// Next is the earliest moment at which it changes by itself; zero if it
+	// does not.
+	Next time.Time
+}
+
+// A Prompt is a question to the owner of one device.
+type Prompt struct {
+	SignIn   string
+	Document []byte // canonical JSON, see [statement.Prompt]
+}
+
+// An OutstandingCode is a code that was not used yet.
+type OutstandingCode struct {
+	SignIn   string
+	Document []byte // the prompt that was allowed
+	Code     string
+	Expires  time.Time
+}
+
+// Screen returns what the device must show now.
+func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
+	now := time.Now()
+	var screen Screen
+	err := b.store.View(ctx, func(tx Tx) error {
+		screen = Screen{}
+		c, suspended, err := readable(tx, device)
+		if err != nil || suspended {
+			screen.Suspended = suspended
+			return err
+		}
+		open, err := openSignIns(tx, c.account.Name, now)
+		if err != nil {
+			return err
+		}
+		for _, s := range open {
+			b.show(&screen, s, device, now)
+		}
+		return nil
+	})
+	return screen, err
+}
+
+func (b *Broker) show(screen *Screen, s *SignIn, device string, now time.Time) {
+	switch {
+	case s.At(now) == Pending:
+		screen.Prompts = append(screen.Prompts, Prompt{SignIn: s.ID, Document: b.prompt(s, device)})
+	case s.At(now) == Approved && s.DecidedBy == device:
+		screen.Codes = append(screen.Codes, OutstandingCode{
+			SignIn: s.ID, Document: b.prompt(s, device), Code: b.secrets.allowCode(s.ID, device), Expires: s.CodeExpires,
+		})
+	default:
+		return
+	}
+	if ends := s.Ends(now); screen.Next.IsZero() || ends.Before(screen.Next) {
+		screen.Next = ends
+	}
+}
+
+// prompt makes the exact bytes that a device shows and signs. They are the
+// same each time, so nothing is stored for each device; the nonce is what
+// makes them this device's own.
+func (b *Broker) prompt(s *SignIn, device string) []byte {
+	return statement.Prompt{
+		Account:     s.Account,
+		Action:      statement.ActionSignIn,
+		Application: statement.Application{ID: s.Application, Name: s.ApplicationName},
+		Created:     s.Begun.Unix(),
+		Expires:     s.Expires.Unix(),
+		Message:     s.Message,
+		Nonce:       b.secrets.nonce(s.ID, device),
+		Requester: statement.Requester{
+			Address: s.Requester.Address,
+			Device:  s.Requester.Device,
+			Place:   s.Requester.Place,
+			Program: s.Requester.Program,
+		},
+		SignIn: s.ID,
+		V:      1,
+	}.Encode()
+}
+
+// Seen notes when the device was last there, to the minute.
+func (b *Broker) Seen(ctx context.Context, device string) error {
+	now := time.Now().Truncate(time.Minute)
+	return b.store.Update(ctx, func(tx Tx) error {
+		c, _, err := readable(tx, device)
+		if err != nil || !now.After(c.device.LastSeen) {
+			return err
+		}
+		c.device.LastSeen = now
+		return save(tx, bucketDevices, device, c.device)
+	})
+}
+
+// Known reports whether the key is that of a trusted device. It grants
+// nothing; the listener asks it to tell strangers from devices.
+func (b *Broker) Known(ctx context.Context, device string) bool {
+	return b.store.View(ctx, func(tx Tx) error {
+		_, _, err := readable(tx, device)
+		return err
+	}) == nil
+}

@@ -1,0 +1,95 @@
+package approval
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/countersignd/countersign/internal/code"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// Secrets are what the server knows and the store does not: a copy of the
+// database yields no code, no nonce and no grant. They never change while a
+// deployment lives, and show nothing of themselves when printed.
+type Secrets struct {
+	codes      []byte // MAC key of the codes after Allow
+	requested  []byte // MAC key of the codes that are asked for
+	nonces     []byte // MAC key of the nonces in prompts
+	signing    crypto.Signer
+	signingID  string
+	signingJWK statement.JWK
+}
+
+// NewSecrets derives the keys from root, which is 32 random bytes, by HKDF
+// (RFC 5869), and takes the P-256 key that signs grants.
+func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
+	if len(root) != 32 {
+		return nil, fmt.Errorf("the root key has %d bytes, want 32", len(root))
+	}
+	pub, ok := signing.Public().(*ecdsa.PublicKey)
+	if !ok {
+		return nil, errors.New("the signing key is no ECDSA key")
+	}
+	id, err := pin.KeyID(pub)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	jwk, err := statement.NewJWK(pub)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	s := &Secrets{signing: signing, signingID: id, signingJWK: jwk}
+	for info, key := range map[string]*[]byte{
+		"countersign v1 code after allow": &s.codes,
+		"countersign v1 requested code":   &s.requested,
+		"countersign v1 prompt nonce":     &s.nonces,
+	} {
+		if *key, err = hkdf.Key(sha256.New, root, nil, info, 32); err != nil {
+			return nil, fmt.Errorf("deriving keys: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func mac(key []byte, parts ...string) []byte {
+	h := hmac.New(sha256.New, key)
+	for _, p := range parts {
+		// The parts are ids of fixed form without NUL, so this is unambiguous.
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	return h.Sum(nil)
+}
+
+// allowCode returns the code of a sign-in on the device that allowed it. It is
+// the same each time, so a retry shows the same digits and nothing is stored.
+func (s *Secrets) allowCode(signIn, device string) string {
+	return code.FromMAC(func(counter byte) []byte {
+		return mac(s.codes, signIn, device, string([]byte{'0' + counter}))
+	})
+}
+
+// requestedCode returns the code that a device asked for without a prompt.
+func (s *Secrets) requestedCode(account, id string) string {
+	return code.FromMAC(func(counter byte) []byte {
+		return mac(s.requested, account, id, string([]byte{'0' + counter}))
+	})
+}
+
+// nonce returns the nonce in the prompt of a sign-in on one device.
+func (s *Secrets) nonce(signIn, device string) string {
+	return base64.RawURLEncoding.EncodeToString(mac(s.nonces, signIn, device))
+}
+
+// String and the others below keep the keys out of logs.
+func (s *Secrets) String() string       { return "Secrets(redacted)" }
+func (s *Secrets) GoString() string     { return s.String() }
+func (s *Secrets) LogValue() slog.Value { return slog.StringValue(s.String()) }

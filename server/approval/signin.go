@@ -1,0 +1,122 @@
+package approval
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"time"
+)
+
+// A SignIn is one request to be let in. It is a value: what happens to it is
+// decided by the pure function [SignIn.next], and what it is at a moment by
+// [SignIn.At].
+type SignIn struct {
+	ID              string
+	Account         string
+	Application     string // id
+	ApplicationName string // as the registry had it when the sign-in began
+	Requester       Requester
+	Message         string
+	Begun           time.Time
+	Expires         time.Time // when the prompt ends, answered or not
+
+	Recorded State // the state last written; what it is now is At's to say
+	Tries    int   // codes compared so far
+
+	DecidedBy   string    // id of the device that allowed or denied it
+	CodeExpires time.Time // end of the code after Allow
+	Decision    string    // the statement that allowed or denied it
+	DenyReason  string    // statement.Mistake, statement.NotMe or empty
+	CancelCause CancelCause
+	Ended       time.Time // when it came to a final state by a deed
+
+	// Records are the sequence numbers of the audit records about it.
+	Records []uint64
+
+	// Trusted and Connected say how many trusted devices the account had, and
+	// how many of them had an open stream, when this was read. Not stored.
+	Trusted   int `json:"-"`
+	Connected int `json:"-"`
+}
+
+// A Requester is the device somebody signs in on, as the application describes
+// it. Nothing in it is verified.
+type Requester struct {
+	Address string // an IP address in its canonical form, or empty: unknown
+	Place   string
+	Device  string
+	Program string
+	Session string // the application's own name for it; not shown
+}
+
+// A State is what became of a sign-in. In the zero state nothing is possible.
+type State int
+
+// The states of a sign-in.
+const (
+	Pending   State = iota + 1 // nobody has answered
+	Approved                   // a device allowed it and a code exists
+	Verified                   // the code was used
+	Denied                     // a device denied it
+	Expired                    // not answered, or the code not used, in time
+	Cancelled                  // called off, see CancelCause
+)
+
+// A CancelCause says what called a sign-in off.
+type CancelCause string
+
+// The causes.
+const (
+	CancelApplication        CancelCause = "application"
+	CancelTooManyTries       CancelCause = "too_many_tries"
+	CancelDeviceRevoked      CancelCause = "device_revoked"
+	CancelAccountSuspended   CancelCause = "account_suspended"
+	CancelApplicationRemoved CancelCause = "application_removed"
+)
+
+// Final reports whether nothing can change a sign-in in this state. A denied
+// one is not final: a code that is asked for afterwards can still verify it.
+func (s State) Final() bool {
+	return s == Verified || s == Expired || s == Cancelled
+}
+
+// At returns the state of the sign-in at a moment. Expiry is a function of the
+// clock; nothing has to run for it to happen.
+func (s *SignIn) At(now time.Time) State {
+	switch {
+	case s.Recorded == Pending && !now.Before(s.Expires):
+		return Expired
+	case s.Recorded == Approved && !now.Before(s.CodeExpires):
+		return Expired
+	}
+	return s.Recorded
+}
+
+// Ends returns when the state the sign-in has at now ends by itself or, if it
+// is final, when it ended.
+func (s *SignIn) Ends(now time.Time) time.Time {
+	switch s.At(now) {
+	case Pending, Denied:
+		return s.Expires
+	case Approved:
+		return s.CodeExpires
+	case Expired:
+		if s.Recorded == Approved {
+			return s.CodeExpires
+		}
+		return s.Expires
+	}
+	return s.Ended
+}
+
+// idAlphabet is base32hex in lower case, which keeps the order of the bytes.
+var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+// newSignInID returns 48 bits of Unix milliseconds and 80 random bits. Ids
+// sort by time, so that new records go to the end of a B+tree.
+func newSignInID(now time.Time) string {
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[:8], uint64(now.UnixMilli())<<16)
+	rand.Read(id[6:])
+	return idAlphabet.EncodeToString(id[:])
+}

@@ -1,0 +1,244 @@
+package approval
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/countersignd/countersign/internal/code"
+	"github.com/countersignd/countersign/internal/statement"
+)
+
+// An Admission is what an application gets for a right code.
+type Admission struct {
+	Grant   string // JWT, see [statement.Grant]
+	Receipt Receipt
+}
+
+// A Receipt is what the device signed, with the key to check it.
+type Receipt struct {
+	Statement   string
+	Device      string
+	ApprovalKey statement.JWK
+}
+
+// What a grant says of how it came about (acr and, by RFC 8176, amr).
+const (
+	acrCode      = "urn:countersign:acr:code"      // Allow, and the code typed
+	acrRequested = "urn:countersign:acr:requested" // a code asked for without a prompt
+)
+
+// An account's wrong codes are counted over all its sign-ins, and neither a
+// new sign-in nor a right code clears them (NIST SP 800-63B-4, 3.1.3.2).
+var failureBudgets = []struct {
+	window time.Duration
+	most   int
+}{
+	{24 * time.Hour, 10},
+	{30 * 24 * time.Hour, 30},
+}
+
+// failures are the times of an account's wrong codes in the longest window.
+type failures struct{ Times []time.Time }
+
+// exhausted reports whether no more code may be compared now.
+func (f *failures) exhausted(now time.Time) bool {
+	for _, b := range failureBudgets {
+		n := 0
+		for _, t := range f.Times {
+			if now.Sub(t) < b.window {
+				n++
+			}
+		}
+		if n >= b.most {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *failures) add(now time.Time) {
+	longest := failureBudgets[len(failureBudgets)-1]
+	kept := f.Times[:0]
+	for _, t := range f.Times {
+		if now.Sub(t) < longest.window {
+			kept = append(kept, t)
+		}
+	}
+	f.Times = append(kept, now)
+}
+
+// VerifySignIn compares what the person typed. In one transaction the try is
+// counted, the code compared and, if it is right, used up; only then is the
+// grant made, so that a code works once whatever happens to the answer.
+func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Admission, error) {
+	digits, err := code.Parse(typed)
+	if err != nil {
+		return Admission{}, invalidField("code", "%v", err)
+	}
+	now := time.Now()
+	var v verification
+	var signIn SignIn
+	var refusal error
+	var ring []string
+	err = b.store.Update(ctx, func(tx Tx) (err error) {
+		v, signIn, refusal, ring = verification{}, SignIn{}, nil, nil
+		app, s, err := ownSignIn(tx, token, id)
+		if err != nil {
+			return err
+		}
+		a, err := load[Account](tx, bucketAccounts, s.Account)
+		if err != nil {
+			return err
+		}
+		if err := active(a); err != nil {
+			return err
+		}
+		if v, err = b.outstanding(tx, a, s, now); err != nil {
+			return err
+		}
+		signIn, refusal = s.next(step{
+			kind:      stepTry,
+			requested: v.requested != nil,
+			exhausted: v.failures.exhausted(now),
+			matches:   func() bool { return v.compare(digits) },
+			maxTries:  maxTries,
+		}, now)
+		if signIn.Tries == s.Tries {
+			return refusal // nothing was compared, so nothing has changed
+		}
+		if ring, err = trustedIDs(tx, a.Name); err != nil {
+			return err
+		}
+		return v.write(tx, now, app, s, &signIn)
+	})
+	if err != nil {
+		return Admission{}, err
+	}
+	b.hub.ring(ring, id)
+	if refusal != nil {
+		return Admission{}, refusal
+	}
+	return b.admit(&signIn, &v, now)
+}
+
+// verification is what one try is about.
+type verification struct {
+	failures  *failures
+	approver  *Device        // that allowed the sign-in, if one did
+	allowed   string         // the code after Allow; empty if there is none
+	requested *requestedCode // the code asked for without a prompt, if there is one
+	asker     *Device        // that asked for it
+	digits    string         // of requested
+
+	// matched is the device whose code it was, nil before a match.
+	matched     *Device
+	byRequested bool
+}
+
+// outstanding finds the codes that exist for a sign-in. The code after Allow
+// exists only while the device that allowed is trusted.
+func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v verification, err error) {
+	if v.failures, err = load[failures](tx, bucketFailures, a.Name); err != nil {
+		return v, err
+	}
+	if v.failures == nil {
+		v.failures = &failures{}
+	}
+	if s.At(now) == Approved {
+		if v.approver, err = load[Device](tx, bucketDevices, s.DecidedBy); err != nil {
+			return v, err
+		}
+		if err := mayApprove(a, v.approver); err != nil {
+			return v, refuse(ReasonSignInCancelled, "The device that allowed the sign-in is not trusted any more. Begin a new one.")
+		}
+		v.allowed = b.secrets.allowCode(s.ID, s.DecidedBy)
+	}
+	if v.requested, err = loadRequestedCode(tx, a, now); err != nil || v.requested == nil {
+		return v, err
+	}
+	if v.asker, err = load[Device](tx, bucketDevices, v.requested.Device); err != nil {
+		return v, err
+	}
+	v.digits = b.secrets.requestedCode(a.Name, v.requested.ID)
+	return v, nil
+}
+
+// compare compares in constant time, and both codes always.
+func (v *verification) compare(digits string) bool {
+	allowed := code.Equal(v.allowed, digits)
+	requested := code.Equal(v.digits, digits)
+	switch {
+	case v.approver != nil && allowed:
+		v.matched = v.approver
+	case v.requested != nil && requested:
+		v.matched, v.byRequested = v.asker, true
+	}
+	return v.matched != nil
+}
+
+// write stores what a counted try has changed.
+func (v *verification) write(tx Tx, now time.Time, app *Application, before, after *SignIn) error {
+	r := Record{Event: EventCodeWrong, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: after.Requester.Address}
+	if v.matched != nil {
+		r.Event, r.Device, r.Detail = EventSignInVerified, v.matched.ID, v.acr()
+		if v.byRequested {
+			if err := tx.Delete(bucketRequestedCodes, before.Account); err != nil {
+				return err
+			}
+		}
+	} else {
+		v.failures.add(now)
+		if err := save(tx, bucketFailures, before.Account, v.failures); err != nil {
+			return err
+		}
+	}
+	if err := recordSignIn(tx, now, after, r); err != nil {
+		return err
+	}
+	if after.At(now) == Cancelled {
+		if err := recordSignIn(tx, now, after, Record{
+			Event: EventSignInCancelled, Actor: Actor{Kind: ActorServer}, Detail: string(after.CancelCause),
+		}); err != nil {
+			return err
+		}
+	}
+	return saveSignIn(tx, now, after)
+}
+
+func (v *verification) acr() string {
+	if v.byRequested {
+		return acrRequested
+	}
+	return acrCode
+}
+
+// admit makes the grant and the receipt for a sign-in whose code is used up.
+func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, error) {
+	key := "swk"
+	if v.matched.KeyStorage == "tpm" {
+		key = "hwk"
+	}
+	grant, err := statement.Sign(b.secrets.signing, statement.Grant{
+		Acr:      v.acr(),
+		Amr:      []string{key, "user", "otp", "mca"},
+		Aud:      s.Application,
+		AuthTime: now.Unix(),
+		Exp:      now.Add(grantLifetime).Unix(),
+		Iat:      now.Unix(),
+		Iss:      b.deployment,
+		Jti:      strings.ToLower(rand.Text()),
+		SignInID: s.ID,
+		Sub:      s.Account,
+	})
+	if err != nil {
+		return Admission{}, fmt.Errorf("signing the grant: %w", err)
+	}
+	receipt := Receipt{Statement: s.Decision, Device: v.matched.ID, ApprovalKey: v.matched.ApprovalKey}
+	if v.byRequested {
+		receipt.Statement = v.requested.Statement
+	}
+	return Admission{Grant: grant, Receipt: receipt}, nil
+}
