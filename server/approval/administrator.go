@@ -110,9 +110,7 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 		if err := tx.Delete(bucketRequestedCodes, name); err != nil {
 			return err
 		}
-		if ring.devices, err = trustedIDs(tx, name); err != nil {
-			return err
-		}
+		ring.devices = trustedIDs(tx, name)
 		return cancelOpen(tx, now, name, CancelAccountSuspended, &ring, func(*SignIn) bool { return true })
 	})
 	if err != nil {
@@ -142,9 +140,7 @@ func (a Administrator) ResumeAccount(ctx context.Context, name string) (Account,
 		if err := save(tx, bucketAccounts, name, account); err != nil {
 			return err
 		}
-		if ring, err = trustedIDs(tx, name); err != nil {
-			return err
-		}
+		ring = trustedIDs(tx, name)
 		return a.record(tx, now, Record{Event: EventAccountResumed, Account: name})
 	})
 	if err != nil {

@@ -117,10 +117,7 @@ func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 			accounts[account] = true
 		}
 		for account := range accounts {
-			devices, err := trustedIDs(tx, account)
-			if err != nil {
-				return err
-			}
+			devices := trustedIDs(tx, account)
 			ring.devices = append(ring.devices, devices...)
 			if err := cancelOpen(tx, now, account, CancelApplicationRemoved, &ring, func(s *SignIn) bool {
 				return s.Application == id

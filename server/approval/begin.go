@@ -42,10 +42,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err := active(a); err != nil {
 			return err
 		}
-		devices, err := trustedIDs(tx, a.Name)
-		if err != nil {
-			return err
-		}
+		devices := trustedIDs(tx, a.Name)
 		if len(devices) == 0 {
 			return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", a.Name)
 		}
@@ -175,10 +172,7 @@ func (b *Broker) SignIn(ctx context.Context, token, id string) (SignIn, error) {
 		if err != nil {
 			return err
 		}
-		devices, err := trustedIDs(tx, s.Account)
-		if err != nil {
-			return err
-		}
+		devices := trustedIDs(tx, s.Account)
 		found = *s
 		b.count(&found, devices)
 		return nil
@@ -201,9 +195,7 @@ func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, er
 		if after, err = s.next(step{kind: stepCancel, cause: CancelApplication}, now); err != nil {
 			return err
 		}
-		if ring, err = trustedIDs(tx, s.Account); err != nil {
-			return err
-		}
+		ring = trustedIDs(tx, s.Account)
 		b.count(&after, ring)
 		if s.At(now) == Cancelled {
 			return nil

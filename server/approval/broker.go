@@ -214,18 +214,14 @@ func devicesOf(tx Tx, account string) ([]Device, error) {
 }
 
 // trustedIDs returns the ids of the trusted devices of an account.
-func trustedIDs(tx Tx, account string) ([]string, error) {
-	devices, err := devicesOf(tx, account)
-	if err != nil {
-		return nil, err
-	}
+func trustedIDs(tx Tx, account string) []string {
 	var ids []string
-	for _, d := range devices {
-		if d.State == DeviceTrusted {
-			ids = append(ids, d.ID)
+	for key, state := range tx.Ascend(bucketDevicesOf, account+"/") {
+		if DeviceState(state) == DeviceTrusted {
+			ids = append(ids, key[len(account)+1:])
 		}
 	}
-	return ids, nil
+	return ids
 }
 
 // asStatementError turns an error of package statement into a refusal.

@@ -70,14 +70,12 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			}); err != nil {
 				return err
 			}
-			if ring, err = trustedIDs(tx, s.Account); err != nil {
-				return err
-			}
+			ring = trustedIDs(tx, s.Account)
 			if err := saveSignIn(tx, now, &after); err != nil {
 				return err
 			}
 		}
-		return save(tx, bucketDevices, device, c.device)
+		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return Code{}, err

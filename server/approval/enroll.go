@@ -63,9 +63,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 		if a.Trusted >= b.policy.DevicesPerAccount {
 			return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
 		}
-		if others, err = trustedIDs(tx, a.Name); err != nil {
-			return err
-		}
+		others = trustedIDs(tx, a.Name)
 		enrolled = Device{
 			ID:          in.Device,
 			Account:     a.Name,
@@ -136,10 +134,7 @@ func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) erro
 			return err
 		}
 	}
-	if err := save(tx, bucketDevices, d.ID, d); err != nil {
-		return err
-	}
-	if err := tx.Put(bucketDevicesOf, a.Name+"/"+d.ID, present); err != nil {
+	if err := saveDevice(tx, d); err != nil {
 		return err
 	}
 	a.Trusted++

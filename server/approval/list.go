@@ -187,10 +187,7 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Record,
 			return refuse(ReasonSignInUnknown, "There is no sign-in %s.", id)
 		}
 		found = *s
-		devices, err := trustedIDs(tx, s.Account)
-		if err != nil {
-			return err
-		}
+		devices := trustedIDs(tx, s.Account)
 		a.broker.count(&found, devices)
 		for _, sequence := range s.Records {
 			r, err := load[Record](tx, bucketRecords, recordKey(sequence))

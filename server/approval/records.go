@@ -18,7 +18,7 @@ import (
 //	devices
 //	  <device>                          Device
 //	devices_of_account
-//	  <account>/<device>                "1"; revoked ones too
+//	  <account>/<device>                its DeviceState, as text
 //	keys                                both keys of every device that ever was
 //	  <key id>                          device id, as text
 //	invitations
@@ -133,6 +133,14 @@ func saveSignIn(tx Tx, now time.Time, s *SignIn) error {
 		return tx.Put(bucketOpen, open, present)
 	}
 	return tx.Delete(bucketOpen, open)
+}
+
+// saveDevice stores a device with its index.
+func saveDevice(tx Tx, d *Device) error {
+	if err := tx.Put(bucketDevicesOf, d.Account+"/"+d.ID, []byte(d.State)); err != nil {
+		return err
+	}
+	return save(tx, bucketDevices, d.ID, d)
 }
 
 // openSignIns returns the pending and the approved sign-ins of an account,

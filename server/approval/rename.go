@@ -35,7 +35,7 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 		}); err != nil {
 			return err
 		}
-		return save(tx, bucketDevices, device, c.device)
+		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return Device{}, err

@@ -63,7 +63,7 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 		}); err != nil {
 			return err
 		}
-		return save(tx, bucketDevices, device, c.device)
+		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return Code{}, err

@@ -48,7 +48,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		if t.State == DeviceTrusted && c.account.Trusted <= 1 {
 			return refuse(ReasonLastDevice, "This is the last trusted device of %s; nobody could approve for the account without it. Enrol another first, or ask an administrator.", c.account.Name)
 		}
-		if err := save(tx, bucketDevices, device, c.device); err != nil {
+		if err := saveDevice(tx, c.device); err != nil {
 			return err
 		}
 		if t.ID == device {
@@ -77,17 +77,14 @@ func revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) 
 	if d.State == DeviceRevoked {
 		return nil
 	}
-	devices, err := trustedIDs(tx, a.Name)
-	if err != nil {
-		return err
-	}
+	devices := trustedIDs(tx, a.Name)
 	ring.devices = append(ring.devices, devices...)
 	if d.State == DeviceTrusted {
 		a.Trusted--
 	}
 	d.State = DeviceRevoked
 	d.Revoked, d.RevokedBy, d.RevokeReason = now, r.Actor, r.Detail
-	if err := save(tx, bucketDevices, d.ID, d); err != nil {
+	if err := saveDevice(tx, d); err != nil {
 		return err
 	}
 	if err := save(tx, bucketAccounts, a.Name, a); err != nil {

@@ -103,7 +103,7 @@ func (b *Broker) Seen(ctx context.Context, device string) error {
 			return err
 		}
 		c.device.LastSeen = now
-		return save(tx, bucketDevices, device, c.device)
+		return saveDevice(tx, c.device)
 	})
 }
 

@@ -109,9 +109,7 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		if signIn.Tries == s.Tries {
 			return refusal // nothing was compared, so nothing has changed
 		}
-		if ring, err = trustedIDs(tx, a.Name); err != nil {
-			return err
-		}
+		ring = trustedIDs(tx, a.Name)
 		return v.write(tx, now, app, s, &signIn)
 	})
 	if err != nil {
