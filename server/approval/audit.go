@@ -35,6 +35,7 @@ const (
 	EventApplicationAdded   Event = "application.added"
 	EventApplicationRotated Event = "application.token_rotated"
 	EventApplicationRemoved Event = "application.removed"
+	EventTrustRequested     Event = "trust.requested"
 	EventSignInBegun        Event = "sign_in.begun"
 	EventSignInAllowed      Event = "sign_in.allowed"
 	EventSignInDenied       Event = "sign_in.denied"
@@ -51,7 +52,7 @@ func Events() []Event {
 		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
 		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationRemoved,
-		EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
+		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
 	}
 }

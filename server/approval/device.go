@@ -27,10 +27,12 @@ type Device struct {
 	RevokedBy    Actor
 	RevokeReason string
 
-	// Enrollment is the device's own signed request to be trusted, and
-	// Invitation the hash of the token it came with: a retry shows both again.
-	Enrollment string
-	Invitation string
+	// Enrollment is the device's own signed request to be trusted. It came
+	// with an invitation, of whose token this is the hash, or with a request
+	// that a trusted device allowed. A retry shows the same again.
+	Enrollment   string
+	Invitation   string
+	TrustRequest string // sign-in id
 }
 
 // DeviceState says whether a device's approvals count. In the zero state they

@@ -96,7 +96,7 @@ func (d *Device) mayRepeatEnrollment(e *statement.Enrollment, hash string) error
 	switch {
 	case d.State == DeviceRevoked:
 		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
-	case d.State != DeviceTrusted || d.Invitation != hash || d.ApprovalKey != e.ApprovalKey:
+	case d.State != DeviceTrusted || hash == "" || d.Invitation != hash || d.ApprovalKey != e.ApprovalKey:
 		return refuse(ReasonKeyInUse, "This key belongs to a device already. Enrol with new keys.")
 	}
 	return nil
@@ -122,14 +122,10 @@ func redeemable(tx Tx, hash string, now time.Time) (*Account, *invitationRecord,
 // addDevice stores a new device with its indexes and the record of it. A key
 // that any device ever had is refused.
 func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) error {
+	if err := unusedKeys(tx, d.ID, d.ApprovalID); err != nil {
+		return err
+	}
 	for _, key := range []string{d.ID, d.ApprovalID} {
-		owner, err := tx.Get(bucketKeys, key)
-		if err != nil {
-			return err
-		}
-		if owner != nil {
-			return refuse(ReasonKeyInUse, "One of the two keys belongs to a device already. Enrol with new keys.")
-		}
 		if err := tx.Put(bucketKeys, key, []byte(d.ID)); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 //
 //	meta
 //	  deployment                        deployment id, as text
+//	  decoy                             id of the newest request to be trusted that came to nothing
 //	  records                           sequence number of the newest record, in decimal
 //	accounts
 //	  <account>                         Account
@@ -37,6 +38,8 @@ import (
 //	  <application>/<account>/<hash>    newest sign-in of that requester, as text
 //	requested_codes
 //	  <account>                         requestedCode, at most one
+//	trust_requests
+//	  <account>                         trustRequests
 //	failures
 //	  <account>                         failures
 //	records
@@ -57,12 +60,14 @@ const (
 	bucketOpen             = "open"
 	bucketAsked            = "asked"
 	bucketRequestedCodes   = "requested_codes"
+	bucketTrustRequests    = "trust_requests"
 	bucketFailures         = "failures"
 	bucketRecords          = "records"
 	bucketRecordsOfAccount = "records_of_account"
 
 	keyDeployment = "deployment"
 	keyRecords    = "records"
+	keyDecoy      = "decoy"
 )
 
 // present is the value of an index entry.

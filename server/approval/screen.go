@@ -75,7 +75,7 @@ func (b *Broker) show(screen *Screen, s *SignIn, device string, now time.Time) {
 // same each time, so nothing is stored for each device; the nonce is what
 // makes them this device's own.
 func (b *Broker) prompt(s *SignIn, device string) []byte {
-	return statement.Prompt{
+	p := statement.Prompt{
 		Account:     s.Account,
 		Action:      statement.ActionSignIn,
 		Application: statement.Application{ID: s.Application, Name: s.ApplicationName},
@@ -91,7 +91,12 @@ func (b *Broker) prompt(s *SignIn, device string) []byte {
 		},
 		SignIn: s.ID,
 		V:      1,
-	}.Encode()
+	}
+	if c := s.Candidate; c != nil {
+		p.Action = statement.ActionTrustDevice
+		p.Candidate = &statement.Candidate{Fingerprint: c.Device, Kind: c.Kind, Name: c.Name}
+	}
+	return p.Encode()
 }
 
 // Seen notes when the device was last there, to the minute.

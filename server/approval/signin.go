@@ -5,6 +5,8 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
 )
 
 // A SignIn is one request to be let in. It is a value: what happens to it is
@@ -13,8 +15,9 @@ import (
 type SignIn struct {
 	ID              string
 	Account         string
-	Application     string // id
-	ApplicationName string // as the registry had it when the sign-in began
+	Application     string     // id
+	ApplicationName string     // as the registry had it when the sign-in began
+	Candidate       *Candidate `json:",omitempty"` // set when a device asks to be trusted; there is no application then
 	Requester       Requester
 	Message         string
 	Begun           time.Time
@@ -47,6 +50,17 @@ type Requester struct {
 	Device  string
 	Program string
 	Session string // the application's own name for it; not shown
+}
+
+// A Candidate is a device that asks to be trusted.
+type Candidate struct {
+	Device      string // key id of its identity key, which its connection proves
+	Name        string
+	Kind        string
+	KeyStorage  string
+	ApprovalKey statement.JWK
+	ApprovalID  string
+	Statement   string // countersign-enrollment+jws
 }
 
 // A State is what became of a sign-in. In the zero state nothing is possible.

@@ -110,7 +110,7 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 			return refusal // nothing was compared, so nothing has changed
 		}
 		ring = trustedIDs(tx, a.Name)
-		return v.write(tx, now, app, s, &signIn)
+		return v.write(tx, now, Actor{Kind: ActorApplication, ID: app.ID}, &signIn)
 	})
 	if err != nil {
 		return Admission{}, err
@@ -178,18 +178,18 @@ func (v *verification) compare(digits string) bool {
 }
 
 // write stores what a counted try has changed.
-func (v *verification) write(tx Tx, now time.Time, app *Application, before, after *SignIn) error {
-	r := Record{Event: EventCodeWrong, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: after.Requester.Address}
+func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) error {
+	r := Record{Event: EventCodeWrong, Actor: by, Address: after.Requester.Address}
 	if v.matched != nil {
 		r.Event, r.Device, r.Detail = EventSignInVerified, v.matched.ID, v.acr()
 		if v.byRequested {
-			if err := tx.Delete(bucketRequestedCodes, before.Account); err != nil {
+			if err := tx.Delete(bucketRequestedCodes, after.Account); err != nil {
 				return err
 			}
 		}
 	} else {
 		v.failures.add(now)
-		if err := save(tx, bucketFailures, before.Account, v.failures); err != nil {
+		if err := save(tx, bucketFailures, after.Account, v.failures); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ package countersignv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -20,6 +21,90 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// GetDeploymentRequest has no fields.
+type GetDeploymentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeploymentRequest) Reset() {
+	*x = GetDeploymentRequest{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeploymentRequest) ProtoMessage() {}
+
+func (x *GetDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*GetDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{0}
+}
+
+// GetDeploymentResponse names the deployment.
+type GetDeploymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment id, 26 lower-case base32 characters: the audience of
+	// statements.
+	DeploymentId  string `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeploymentResponse) Reset() {
+	*x = GetDeploymentResponse{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeploymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeploymentResponse) ProtoMessage() {}
+
+func (x *GetDeploymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeploymentResponse.ProtoReflect.Descriptor instead.
+func (*GetDeploymentResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetDeploymentResponse) GetDeploymentId() string {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return ""
+}
 
 // EnrollDeviceRequest asks to be trusted.
 type EnrollDeviceRequest struct {
@@ -35,7 +120,7 @@ type EnrollDeviceRequest struct {
 
 func (x *EnrollDeviceRequest) Reset() {
 	*x = EnrollDeviceRequest{}
-	mi := &file_countersign_v1_enrollment_proto_msgTypes[0]
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +132,7 @@ func (x *EnrollDeviceRequest) String() string {
 func (*EnrollDeviceRequest) ProtoMessage() {}
 
 func (x *EnrollDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_enrollment_proto_msgTypes[0]
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +145,7 @@ func (x *EnrollDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollDeviceRequest.ProtoReflect.Descriptor instead.
 func (*EnrollDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{0}
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *EnrollDeviceRequest) GetInvitationToken() string {
@@ -88,7 +173,7 @@ type EnrollDeviceResponse struct {
 
 func (x *EnrollDeviceResponse) Reset() {
 	*x = EnrollDeviceResponse{}
-	mi := &file_countersign_v1_enrollment_proto_msgTypes[1]
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -100,7 +185,7 @@ func (x *EnrollDeviceResponse) String() string {
 func (*EnrollDeviceResponse) ProtoMessage() {}
 
 func (x *EnrollDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_enrollment_proto_msgTypes[1]
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -113,10 +198,214 @@ func (x *EnrollDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollDeviceResponse.ProtoReflect.Descriptor instead.
 func (*EnrollDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{1}
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *EnrollDeviceResponse) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+// RequestTrustRequest asks to be trusted by the devices of an account.
+type RequestTrustRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-enrollment+jws that names the account, by the approval key
+	// that it announces, at most 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestTrustRequest) Reset() {
+	*x = RequestTrustRequest{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestTrustRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestTrustRequest) ProtoMessage() {}
+
+func (x *RequestTrustRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestTrustRequest.ProtoReflect.Descriptor instead.
+func (*RequestTrustRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RequestTrustRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// RequestTrustResponse names the request.
+type RequestTrustResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 26 characters, for CompleteTrust. It is also the sign-in id that the
+	// trusted devices sign.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When the request ends if nobody answers.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestTrustResponse) Reset() {
+	*x = RequestTrustResponse{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestTrustResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestTrustResponse) ProtoMessage() {}
+
+func (x *RequestTrustResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestTrustResponse.ProtoReflect.Descriptor instead.
+func (*RequestTrustResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RequestTrustResponse) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RequestTrustResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// CompleteTrustRequest carries what the person typed.
+type CompleteTrustRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request's id.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Six decimal digits, with or without spaces or hyphens between.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteTrustRequest) Reset() {
+	*x = CompleteTrustRequest{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteTrustRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteTrustRequest) ProtoMessage() {}
+
+func (x *CompleteTrustRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteTrustRequest.ProtoReflect.Descriptor instead.
+func (*CompleteTrustRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CompleteTrustRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CompleteTrustRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+// CompleteTrustResponse says that the device is trusted.
+type CompleteTrustResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device as the server knows it, with its account.
+	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteTrustResponse) Reset() {
+	*x = CompleteTrustResponse{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteTrustResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteTrustResponse) ProtoMessage() {}
+
+func (x *CompleteTrustResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteTrustResponse.ProtoReflect.Descriptor instead.
+func (*CompleteTrustResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CompleteTrustResponse) GetDevice() *Device {
 	if x != nil {
 		return x.Device
 	}
@@ -127,14 +416,33 @@ var File_countersign_v1_enrollment_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcountersign/v1/enrollment.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\"^\n" +
+	"\x1fcountersign/v1/enrollment.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n" +
+	"\x14GetDeploymentRequest\"<\n" +
+	"\x15GetDeploymentResponse\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\"^\n" +
 	"\x13EnrollDeviceRequest\x12)\n" +
 	"\x10invitation_token\x18\x01 \x01(\tR\x0finvitationToken\x12\x1c\n" +
 	"\tstatement\x18\x02 \x01(\tR\tstatement\"F\n" +
 	"\x14EnrollDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device2n\n" +
-	"\x11EnrollmentService\x12Y\n" +
-	"\fEnrollDevice\x12#.countersign.v1.EnrollDeviceRequest\x1a$.countersign.v1.EnrollDeviceResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"3\n" +
+	"\x13RequestTrustRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"r\n" +
+	"\x14RequestTrustResponse\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"I\n" +
+	"\x14CompleteTrustRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"G\n" +
+	"\x15CompleteTrustResponse\x12.\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device2\x85\x03\n" +
+	"\x11EnrollmentService\x12\\\n" +
+	"\rGetDeployment\x12$.countersign.v1.GetDeploymentRequest\x1a%.countersign.v1.GetDeploymentResponse\x12Y\n" +
+	"\fEnrollDevice\x12#.countersign.v1.EnrollDeviceRequest\x1a$.countersign.v1.EnrollDeviceResponse\x12Y\n" +
+	"\fRequestTrust\x12#.countersign.v1.RequestTrustRequest\x1a$.countersign.v1.RequestTrustResponse\x12\\\n" +
+	"\rCompleteTrust\x12$.countersign.v1.CompleteTrustRequest\x1a%.countersign.v1.CompleteTrustResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
 var (
 	file_countersign_v1_enrollment_proto_rawDescOnce sync.Once
@@ -148,21 +456,36 @@ func file_countersign_v1_enrollment_proto_rawDescGZIP() []byte {
 	return file_countersign_v1_enrollment_proto_rawDescData
 }
 
-var file_countersign_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_countersign_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_countersign_v1_enrollment_proto_goTypes = []any{
-	(*EnrollDeviceRequest)(nil),  // 0: countersign.v1.EnrollDeviceRequest
-	(*EnrollDeviceResponse)(nil), // 1: countersign.v1.EnrollDeviceResponse
-	(*Device)(nil),               // 2: countersign.v1.Device
+	(*GetDeploymentRequest)(nil),  // 0: countersign.v1.GetDeploymentRequest
+	(*GetDeploymentResponse)(nil), // 1: countersign.v1.GetDeploymentResponse
+	(*EnrollDeviceRequest)(nil),   // 2: countersign.v1.EnrollDeviceRequest
+	(*EnrollDeviceResponse)(nil),  // 3: countersign.v1.EnrollDeviceResponse
+	(*RequestTrustRequest)(nil),   // 4: countersign.v1.RequestTrustRequest
+	(*RequestTrustResponse)(nil),  // 5: countersign.v1.RequestTrustResponse
+	(*CompleteTrustRequest)(nil),  // 6: countersign.v1.CompleteTrustRequest
+	(*CompleteTrustResponse)(nil), // 7: countersign.v1.CompleteTrustResponse
+	(*Device)(nil),                // 8: countersign.v1.Device
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_countersign_v1_enrollment_proto_depIdxs = []int32{
-	2, // 0: countersign.v1.EnrollDeviceResponse.device:type_name -> countersign.v1.Device
-	0, // 1: countersign.v1.EnrollmentService.EnrollDevice:input_type -> countersign.v1.EnrollDeviceRequest
-	1, // 2: countersign.v1.EnrollmentService.EnrollDevice:output_type -> countersign.v1.EnrollDeviceResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	8, // 0: countersign.v1.EnrollDeviceResponse.device:type_name -> countersign.v1.Device
+	9, // 1: countersign.v1.RequestTrustResponse.expire_time:type_name -> google.protobuf.Timestamp
+	8, // 2: countersign.v1.CompleteTrustResponse.device:type_name -> countersign.v1.Device
+	0, // 3: countersign.v1.EnrollmentService.GetDeployment:input_type -> countersign.v1.GetDeploymentRequest
+	2, // 4: countersign.v1.EnrollmentService.EnrollDevice:input_type -> countersign.v1.EnrollDeviceRequest
+	4, // 5: countersign.v1.EnrollmentService.RequestTrust:input_type -> countersign.v1.RequestTrustRequest
+	6, // 6: countersign.v1.EnrollmentService.CompleteTrust:input_type -> countersign.v1.CompleteTrustRequest
+	1, // 7: countersign.v1.EnrollmentService.GetDeployment:output_type -> countersign.v1.GetDeploymentResponse
+	3, // 8: countersign.v1.EnrollmentService.EnrollDevice:output_type -> countersign.v1.EnrollDeviceResponse
+	5, // 9: countersign.v1.EnrollmentService.RequestTrust:output_type -> countersign.v1.RequestTrustResponse
+	7, // 10: countersign.v1.EnrollmentService.CompleteTrust:output_type -> countersign.v1.CompleteTrustResponse
+	7, // [7:11] is the sub-list for method output_type
+	3, // [3:7] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_enrollment_proto_init() }
@@ -177,7 +500,7 @@ func file_countersign_v1_enrollment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_enrollment_proto_rawDesc), len(file_countersign_v1_enrollment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

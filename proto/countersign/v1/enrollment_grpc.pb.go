@@ -19,7 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EnrollmentService_EnrollDevice_FullMethodName = "/countersign.v1.EnrollmentService/EnrollDevice"
+	EnrollmentService_GetDeployment_FullMethodName = "/countersign.v1.EnrollmentService/GetDeployment"
+	EnrollmentService_EnrollDevice_FullMethodName  = "/countersign.v1.EnrollmentService/EnrollDevice"
+	EnrollmentService_RequestTrust_FullMethodName  = "/countersign.v1.EnrollmentService/RequestTrust"
+	EnrollmentService_CompleteTrust_FullMethodName = "/countersign.v1.EnrollmentService/CompleteTrust"
 )
 
 // EnrollmentServiceClient is the client API for EnrollmentService service.
@@ -28,6 +31,12 @@ const (
 //
 // EnrollmentService turns a key into a trusted device.
 type EnrollmentServiceClient interface {
+	// GetDeployment returns what a statement to this server must name.
+	//
+	// Errors: UNAUTHENTICATED, RATE_LIMITED.
+	//
+	// The caller must connect with a TLS client certificate; any key will do.
+	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error)
 	// EnrollDevice makes the caller a trusted device of the account that the
 	// invitation is for, in one step: afterwards it is trusted or it is nothing.
 	// The device keeps its keys on disk before it calls. A call that is repeated
@@ -41,6 +50,31 @@ type EnrollmentServiceClient interface {
 	// The caller must hold an invitation and connect with the TLS client
 	// certificate of the identity key that it enrols.
 	EnrollDevice(ctx context.Context, in *EnrollDeviceRequest, opts ...grpc.CallOption) (*EnrollDeviceResponse, error)
+	// RequestTrust asks the trusted devices of an account to trust the caller.
+	// They show its name, kind, address and key. The answer is the same whether
+	// the account exists or not, and whether anybody was rung: an account is
+	// rung six times an hour at most, with growing gaps, and has at most three
+	// such requests open. Asking again with the same key returns the open one.
+	//
+	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
+	// STATEMENT_MISMATCH, KEY_IN_USE, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must connect with the TLS client certificate of the identity
+	// key that it wants trusted.
+	RequestTrust(ctx context.Context, in *RequestTrustRequest, opts ...grpc.CallOption) (*RequestTrustResponse, error)
+	// CompleteTrust takes the code that a trusted device showed after Allow, and
+	// makes the caller a trusted device in the same step. A request that nobody
+	// answers, one that was denied and one for an account that does not exist
+	// cannot be told apart: all are SIGN_IN_PENDING and later SIGN_IN_EXPIRED. A
+	// call that is repeated after it succeeded succeeds again.
+	//
+	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_PENDING, SIGN_IN_EXPIRED,
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, KEY_IN_USE,
+	// TOO_MANY_DEVICES, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must connect with the TLS client certificate with which it
+	// requested trust.
+	CompleteTrust(ctx context.Context, in *CompleteTrustRequest, opts ...grpc.CallOption) (*CompleteTrustResponse, error)
 }
 
 type enrollmentServiceClient struct {
@@ -49,6 +83,16 @@ type enrollmentServiceClient struct {
 
 func NewEnrollmentServiceClient(cc grpc.ClientConnInterface) EnrollmentServiceClient {
 	return &enrollmentServiceClient{cc}
+}
+
+func (c *enrollmentServiceClient) GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*GetDeploymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDeploymentResponse)
+	err := c.cc.Invoke(ctx, EnrollmentService_GetDeployment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *enrollmentServiceClient) EnrollDevice(ctx context.Context, in *EnrollDeviceRequest, opts ...grpc.CallOption) (*EnrollDeviceResponse, error) {
@@ -61,12 +105,38 @@ func (c *enrollmentServiceClient) EnrollDevice(ctx context.Context, in *EnrollDe
 	return out, nil
 }
 
+func (c *enrollmentServiceClient) RequestTrust(ctx context.Context, in *RequestTrustRequest, opts ...grpc.CallOption) (*RequestTrustResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RequestTrustResponse)
+	err := c.cc.Invoke(ctx, EnrollmentService_RequestTrust_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *enrollmentServiceClient) CompleteTrust(ctx context.Context, in *CompleteTrustRequest, opts ...grpc.CallOption) (*CompleteTrustResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompleteTrustResponse)
+	err := c.cc.Invoke(ctx, EnrollmentService_CompleteTrust_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EnrollmentServiceServer is the server API for EnrollmentService service.
 // All implementations must embed UnimplementedEnrollmentServiceServer
 // for forward compatibility.
 //
 // EnrollmentService turns a key into a trusted device.
 type EnrollmentServiceServer interface {
+	// GetDeployment returns what a statement to this server must name.
+	//
+	// Errors: UNAUTHENTICATED, RATE_LIMITED.
+	//
+	// The caller must connect with a TLS client certificate; any key will do.
+	GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error)
 	// EnrollDevice makes the caller a trusted device of the account that the
 	// invitation is for, in one step: afterwards it is trusted or it is nothing.
 	// The device keeps its keys on disk before it calls. A call that is repeated
@@ -80,6 +150,31 @@ type EnrollmentServiceServer interface {
 	// The caller must hold an invitation and connect with the TLS client
 	// certificate of the identity key that it enrols.
 	EnrollDevice(context.Context, *EnrollDeviceRequest) (*EnrollDeviceResponse, error)
+	// RequestTrust asks the trusted devices of an account to trust the caller.
+	// They show its name, kind, address and key. The answer is the same whether
+	// the account exists or not, and whether anybody was rung: an account is
+	// rung six times an hour at most, with growing gaps, and has at most three
+	// such requests open. Asking again with the same key returns the open one.
+	//
+	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
+	// STATEMENT_MISMATCH, KEY_IN_USE, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must connect with the TLS client certificate of the identity
+	// key that it wants trusted.
+	RequestTrust(context.Context, *RequestTrustRequest) (*RequestTrustResponse, error)
+	// CompleteTrust takes the code that a trusted device showed after Allow, and
+	// makes the caller a trusted device in the same step. A request that nobody
+	// answers, one that was denied and one for an account that does not exist
+	// cannot be told apart: all are SIGN_IN_PENDING and later SIGN_IN_EXPIRED. A
+	// call that is repeated after it succeeded succeeds again.
+	//
+	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_PENDING, SIGN_IN_EXPIRED,
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, KEY_IN_USE,
+	// TOO_MANY_DEVICES, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must connect with the TLS client certificate with which it
+	// requested trust.
+	CompleteTrust(context.Context, *CompleteTrustRequest) (*CompleteTrustResponse, error)
 	mustEmbedUnimplementedEnrollmentServiceServer()
 }
 
@@ -90,8 +185,17 @@ type EnrollmentServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedEnrollmentServiceServer struct{}
 
+func (UnimplementedEnrollmentServiceServer) GetDeployment(context.Context, *GetDeploymentRequest) (*GetDeploymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDeployment not implemented")
+}
 func (UnimplementedEnrollmentServiceServer) EnrollDevice(context.Context, *EnrollDeviceRequest) (*EnrollDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EnrollDevice not implemented")
+}
+func (UnimplementedEnrollmentServiceServer) RequestTrust(context.Context, *RequestTrustRequest) (*RequestTrustResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RequestTrust not implemented")
+}
+func (UnimplementedEnrollmentServiceServer) CompleteTrust(context.Context, *CompleteTrustRequest) (*CompleteTrustResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompleteTrust not implemented")
 }
 func (UnimplementedEnrollmentServiceServer) mustEmbedUnimplementedEnrollmentServiceServer() {}
 func (UnimplementedEnrollmentServiceServer) testEmbeddedByValue()                           {}
@@ -114,6 +218,24 @@ func RegisterEnrollmentServiceServer(s grpc.ServiceRegistrar, srv EnrollmentServ
 	s.RegisterService(&EnrollmentService_ServiceDesc, srv)
 }
 
+func _EnrollmentService_GetDeployment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDeploymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EnrollmentServiceServer).GetDeployment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EnrollmentService_GetDeployment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EnrollmentServiceServer).GetDeployment(ctx, req.(*GetDeploymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _EnrollmentService_EnrollDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(EnrollDeviceRequest)
 	if err := dec(in); err != nil {
@@ -132,6 +254,42 @@ func _EnrollmentService_EnrollDevice_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EnrollmentService_RequestTrust_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RequestTrustRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EnrollmentServiceServer).RequestTrust(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EnrollmentService_RequestTrust_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EnrollmentServiceServer).RequestTrust(ctx, req.(*RequestTrustRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EnrollmentService_CompleteTrust_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompleteTrustRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EnrollmentServiceServer).CompleteTrust(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EnrollmentService_CompleteTrust_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EnrollmentServiceServer).CompleteTrust(ctx, req.(*CompleteTrustRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EnrollmentService_ServiceDesc is the grpc.ServiceDesc for EnrollmentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -140,8 +298,20 @@ var EnrollmentService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*EnrollmentServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "GetDeployment",
+			Handler:    _EnrollmentService_GetDeployment_Handler,
+		},
+		{
 			MethodName: "EnrollDevice",
 			Handler:    _EnrollmentService_EnrollDevice_Handler,
+		},
+		{
+			MethodName: "RequestTrust",
+			Handler:    _EnrollmentService_RequestTrust_Handler,
+		},
+		{
+			MethodName: "CompleteTrust",
+			Handler:    _EnrollmentService_CompleteTrust_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

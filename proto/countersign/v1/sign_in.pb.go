@@ -188,7 +188,7 @@ type SignIn struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The account that is signed in to.
 	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
-	// The id of the application that asks.
+	// The id of the application that asks; empty when a device asks.
 	Application string `protobuf:"bytes,3,opt,name=application,proto3" json:"application,omitempty"`
 	// What became of it.
 	State SignInState `protobuf:"varint,4,opt,name=state,proto3,enum=countersign.v1.SignInState" json:"state,omitempty"`
@@ -214,8 +214,11 @@ type SignIn struct {
 	TrustedDevices int32 `protobuf:"varint,13,opt,name=trusted_devices,json=trustedDevices,proto3" json:"trusted_devices,omitempty"`
 	// How many of these had an open stream when this was read.
 	ConnectedDevices int32 `protobuf:"varint,14,opt,name=connected_devices,json=connectedDevices,proto3" json:"connected_devices,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Set when not somebody but a device asks: it wants to be trusted
+	// (EnrollmentService.RequestTrust), and the application is empty.
+	Candidate     *Candidate `protobuf:"bytes,15,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SignIn) Reset() {
@@ -346,6 +349,78 @@ func (x *SignIn) GetConnectedDevices() int32 {
 	return 0
 }
 
+func (x *SignIn) GetCandidate() *Candidate {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
+// Candidate is a device that wants to be trusted.
+type Candidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, which is its key's fingerprint.
+	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// The name it gives itself.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What it says it is: "terminal", "desktop", "phone", "tablet", "watch" or
+	// "other".
+	Kind          string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Candidate) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *Candidate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Candidate) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
 // BeginSignInRequest asks an account's owner.
 type BeginSignInRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -362,7 +437,7 @@ type BeginSignInRequest struct {
 
 func (x *BeginSignInRequest) Reset() {
 	*x = BeginSignInRequest{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[2]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +449,7 @@ func (x *BeginSignInRequest) String() string {
 func (*BeginSignInRequest) ProtoMessage() {}
 
 func (x *BeginSignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[2]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +462,7 @@ func (x *BeginSignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSignInRequest.ProtoReflect.Descriptor instead.
 func (*BeginSignInRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{2}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BeginSignInRequest) GetAccount() string {
@@ -422,7 +497,7 @@ type BeginSignInResponse struct {
 
 func (x *BeginSignInResponse) Reset() {
 	*x = BeginSignInResponse{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[3]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +509,7 @@ func (x *BeginSignInResponse) String() string {
 func (*BeginSignInResponse) ProtoMessage() {}
 
 func (x *BeginSignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[3]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +522,7 @@ func (x *BeginSignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSignInResponse.ProtoReflect.Descriptor instead.
 func (*BeginSignInResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{3}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BeginSignInResponse) GetSignIn() *SignIn {
@@ -468,7 +543,7 @@ type WatchSignInRequest struct {
 
 func (x *WatchSignInRequest) Reset() {
 	*x = WatchSignInRequest{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[4]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +555,7 @@ func (x *WatchSignInRequest) String() string {
 func (*WatchSignInRequest) ProtoMessage() {}
 
 func (x *WatchSignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[4]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +568,7 @@ func (x *WatchSignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSignInRequest.ProtoReflect.Descriptor instead.
 func (*WatchSignInRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{4}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchSignInRequest) GetSignInId() string {
@@ -514,7 +589,7 @@ type WatchSignInResponse struct {
 
 func (x *WatchSignInResponse) Reset() {
 	*x = WatchSignInResponse{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[5]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +601,7 @@ func (x *WatchSignInResponse) String() string {
 func (*WatchSignInResponse) ProtoMessage() {}
 
 func (x *WatchSignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[5]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +614,7 @@ func (x *WatchSignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSignInResponse.ProtoReflect.Descriptor instead.
 func (*WatchSignInResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{5}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WatchSignInResponse) GetSignIn() *SignIn {
@@ -562,7 +637,7 @@ type VerifySignInRequest struct {
 
 func (x *VerifySignInRequest) Reset() {
 	*x = VerifySignInRequest{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[6]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +649,7 @@ func (x *VerifySignInRequest) String() string {
 func (*VerifySignInRequest) ProtoMessage() {}
 
 func (x *VerifySignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[6]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +662,7 @@ func (x *VerifySignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifySignInRequest.ProtoReflect.Descriptor instead.
 func (*VerifySignInRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{6}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *VerifySignInRequest) GetSignInId() string {
@@ -618,7 +693,7 @@ type VerifySignInResponse struct {
 
 func (x *VerifySignInResponse) Reset() {
 	*x = VerifySignInResponse{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[7]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +705,7 @@ func (x *VerifySignInResponse) String() string {
 func (*VerifySignInResponse) ProtoMessage() {}
 
 func (x *VerifySignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[7]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +718,7 @@ func (x *VerifySignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifySignInResponse.ProtoReflect.Descriptor instead.
 func (*VerifySignInResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{7}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *VerifySignInResponse) GetGrant() string {
@@ -676,7 +751,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[8]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +763,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[8]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +776,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{8}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Receipt) GetStatement() string {
@@ -736,7 +811,7 @@ type CancelSignInRequest struct {
 
 func (x *CancelSignInRequest) Reset() {
 	*x = CancelSignInRequest{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[9]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +823,7 @@ func (x *CancelSignInRequest) String() string {
 func (*CancelSignInRequest) ProtoMessage() {}
 
 func (x *CancelSignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[9]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +836,7 @@ func (x *CancelSignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSignInRequest.ProtoReflect.Descriptor instead.
 func (*CancelSignInRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{9}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CancelSignInRequest) GetSignInId() string {
@@ -782,7 +857,7 @@ type CancelSignInResponse struct {
 
 func (x *CancelSignInResponse) Reset() {
 	*x = CancelSignInResponse{}
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[10]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +869,7 @@ func (x *CancelSignInResponse) String() string {
 func (*CancelSignInResponse) ProtoMessage() {}
 
 func (x *CancelSignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_sign_in_proto_msgTypes[10]
+	mi := &file_countersign_v1_sign_in_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +882,7 @@ func (x *CancelSignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSignInResponse.ProtoReflect.Descriptor instead.
 func (*CancelSignInResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{10}
+	return file_countersign_v1_sign_in_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CancelSignInResponse) GetSignIn() *SignIn {
@@ -827,7 +902,7 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\x05place\x18\x02 \x01(\tR\x05place\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x18\n" +
 	"\aprogram\x18\x04 \x01(\tR\aprogram\x12\x18\n" +
-	"\asession\x18\x05 \x01(\tR\asession\"\xaa\x04\n" +
+	"\asession\x18\x05 \x01(\tR\asession\"\xe3\x04\n" +
 	"\x06SignIn\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12 \n" +
@@ -848,7 +923,12 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"denyReason\x12!\n" +
 	"\fcancel_cause\x18\f \x01(\tR\vcancelCause\x12'\n" +
 	"\x0ftrusted_devices\x18\r \x01(\x05R\x0etrustedDevices\x12+\n" +
-	"\x11connected_devices\x18\x0e \x01(\x05R\x10connectedDevices\"\x81\x01\n" +
+	"\x11connected_devices\x18\x0e \x01(\x05R\x10connectedDevices\x127\n" +
+	"\tcandidate\x18\x0f \x01(\v2\x19.countersign.v1.CandidateR\tcandidate\"P\n" +
+	"\tCandidate\x12\x1b\n" +
+	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\x81\x01\n" +
 	"\x12BeginSignInRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x127\n" +
 	"\trequester\x18\x02 \x01(\v2\x19.countersign.v1.RequesterR\trequester\x12\x18\n" +
@@ -903,45 +983,47 @@ func file_countersign_v1_sign_in_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_sign_in_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_countersign_v1_sign_in_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_countersign_v1_sign_in_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_countersign_v1_sign_in_proto_goTypes = []any{
 	(SignInState)(0),              // 0: countersign.v1.SignInState
 	(*Requester)(nil),             // 1: countersign.v1.Requester
 	(*SignIn)(nil),                // 2: countersign.v1.SignIn
-	(*BeginSignInRequest)(nil),    // 3: countersign.v1.BeginSignInRequest
-	(*BeginSignInResponse)(nil),   // 4: countersign.v1.BeginSignInResponse
-	(*WatchSignInRequest)(nil),    // 5: countersign.v1.WatchSignInRequest
-	(*WatchSignInResponse)(nil),   // 6: countersign.v1.WatchSignInResponse
-	(*VerifySignInRequest)(nil),   // 7: countersign.v1.VerifySignInRequest
-	(*VerifySignInResponse)(nil),  // 8: countersign.v1.VerifySignInResponse
-	(*Receipt)(nil),               // 9: countersign.v1.Receipt
-	(*CancelSignInRequest)(nil),   // 10: countersign.v1.CancelSignInRequest
-	(*CancelSignInResponse)(nil),  // 11: countersign.v1.CancelSignInResponse
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Candidate)(nil),             // 3: countersign.v1.Candidate
+	(*BeginSignInRequest)(nil),    // 4: countersign.v1.BeginSignInRequest
+	(*BeginSignInResponse)(nil),   // 5: countersign.v1.BeginSignInResponse
+	(*WatchSignInRequest)(nil),    // 6: countersign.v1.WatchSignInRequest
+	(*WatchSignInResponse)(nil),   // 7: countersign.v1.WatchSignInResponse
+	(*VerifySignInRequest)(nil),   // 8: countersign.v1.VerifySignInRequest
+	(*VerifySignInResponse)(nil),  // 9: countersign.v1.VerifySignInResponse
+	(*Receipt)(nil),               // 10: countersign.v1.Receipt
+	(*CancelSignInRequest)(nil),   // 11: countersign.v1.CancelSignInRequest
+	(*CancelSignInResponse)(nil),  // 12: countersign.v1.CancelSignInResponse
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_countersign_v1_sign_in_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.SignIn.state:type_name -> countersign.v1.SignInState
 	1,  // 1: countersign.v1.SignIn.requester:type_name -> countersign.v1.Requester
-	12, // 2: countersign.v1.SignIn.begin_time:type_name -> google.protobuf.Timestamp
-	12, // 3: countersign.v1.SignIn.expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 4: countersign.v1.BeginSignInRequest.requester:type_name -> countersign.v1.Requester
-	2,  // 5: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	2,  // 6: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	9,  // 7: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
-	2,  // 8: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	3,  // 9: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
-	5,  // 10: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
-	7,  // 11: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
-	10, // 12: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
-	4,  // 13: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
-	6,  // 14: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
-	8,  // 15: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
-	11, // 16: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	13, // 2: countersign.v1.SignIn.begin_time:type_name -> google.protobuf.Timestamp
+	13, // 3: countersign.v1.SignIn.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 4: countersign.v1.SignIn.candidate:type_name -> countersign.v1.Candidate
+	1,  // 5: countersign.v1.BeginSignInRequest.requester:type_name -> countersign.v1.Requester
+	2,  // 6: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	2,  // 7: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	10, // 8: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
+	2,  // 9: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	4,  // 10: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
+	6,  // 11: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
+	8,  // 12: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
+	11, // 13: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
+	5,  // 14: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
+	7,  // 15: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
+	9,  // 16: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
+	12, // 17: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
+	14, // [14:18] is the sub-list for method output_type
+	10, // [10:14] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_sign_in_proto_init() }
@@ -955,7 +1037,7 @@ func file_countersign_v1_sign_in_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_sign_in_proto_rawDesc), len(file_countersign_v1_sign_in_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,300 @@
+package approval
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/countersignd/countersign/internal/code"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// Requests to be trusted come from strangers, who know an account's name and
+// nothing else. They learn nothing from the answers, and ring within a budget.
+const (
+	maxTrustRequestsOpen    = 3 // of an account
+	maxTrustRequestsPerHour = 6 // that ring
+)
+
+// trustGaps are the times that must pass after the newest of so many requests
+// in a row that nobody allowed.
+var trustGaps = []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute}
+
+// trustRequests is what an account was rung for lately.
+type trustRequests struct {
+	Rung       []time.Time // in the last hour
+	Unanswered int         // since the last one that was allowed
+}
+
+func (r *trustRequests) mayRing(now time.Time) bool {
+	r.Rung = slices.DeleteFunc(r.Rung, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
+	if len(r.Rung) >= maxTrustRequestsPerHour {
+		return false
+	}
+	gap := trustGaps[min(r.Unanswered, len(trustGaps)-1)]
+	return len(r.Rung) == 0 || now.Sub(r.Rung[len(r.Rung)-1]) >= gap
+}
+
+// Requesting is a device's request to be trusted by an account's devices.
+type Requesting struct {
+	Device    string // key id of the TLS client key
+	Statement string // countersign-enrollment+jws that names the account
+	Address   string // where it came from
+}
+
+// RequestTrust asks an account's devices to trust the caller. It returns the
+// id and the end of the request, and does not tell whether anybody was asked:
+// for an account that does not exist, is suspended, has no device or was rung
+// enough, the answer looks the same and took the same kind of transaction.
+func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, expires time.Time, err error) {
+	e, approvalKey, err := statement.VerifyEnrollment(in.Device, in.Statement)
+	if err != nil {
+		return "", time.Time{}, asStatementError(err)
+	}
+	approvalID, err := pin.KeyID(approvalKey)
+	if err != nil {
+		return "", time.Time{}, refuse(ReasonStatementInvalid, "The approval key was refused: %v.", err)
+	}
+	if e.Account == "" {
+		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement names no account.")
+	}
+	if err := b.addressed(e.Aud, e.ServerKey); err != nil {
+		return "", time.Time{}, err
+	}
+	if err := text.Check(e.Name); err != nil {
+		return "", time.Time{}, invalidField("name", "%v", err)
+	}
+
+	now := time.Now()
+	s := SignIn{
+		ID: newSignInID(now), Account: e.Account,
+		Candidate: &Candidate{
+			Device: in.Device, Name: e.Name, Kind: e.Kind, KeyStorage: e.KeyStorage,
+			ApprovalKey: e.ApprovalKey, ApprovalID: approvalID, Statement: in.Statement,
+		},
+		Requester: Requester{Address: in.Address, Device: e.Name},
+		Begun:     now, Expires: now.Add(b.policy.PromptLifetime), Recorded: Pending,
+	}
+	var ring []string
+	err = b.store.Update(ctx, func(tx Tx) error {
+		id, expires, ring = s.ID, s.Expires, nil
+		if err := unusedKeys(tx, in.Device, approvalID); err != nil {
+			return err
+		}
+		asked := "/" + e.Account + "/" + in.Device
+		old, err := openAsked(tx, asked, now)
+		if err != nil {
+			return err
+		}
+		if old != nil && old.Candidate != nil && old.Candidate.ApprovalID == approvalID {
+			id, expires = old.ID, old.Expires
+			return nil
+		}
+		devices, err := b.mayRingForTrust(tx, e.Account, now)
+		if err != nil {
+			return err
+		}
+		if len(devices) == 0 {
+			return tx.Put(bucketMeta, keyDecoy, []byte(s.ID))
+		}
+		ring = devices
+		begun := s
+		return openTrustRequest(tx, now, &begun, asked)
+	})
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	b.hub.ring(ring)
+	return id, expires, nil
+}
+
+// unusedKeys refuses keys that any device ever had.
+func unusedKeys(tx Tx, ids ...string) error {
+	for _, id := range ids {
+		owner, err := tx.Get(bucketKeys, id)
+		if err != nil {
+			return err
+		}
+		if owner != nil {
+			return refuse(ReasonKeyInUse, "One of the two keys belongs to a device already. Enrol with new keys.")
+		}
+	}
+	return nil
+}
+
+// mayRingForTrust returns whom to ring, nobody if the account does not bear
+// it, and counts the ring.
+func (b *Broker) mayRingForTrust(tx Tx, account string, now time.Time) ([]string, error) {
+	a, err := load[Account](tx, bucketAccounts, account)
+	if err != nil || active(a) != nil {
+		return nil, err
+	}
+	devices := trustedIDs(tx, account)
+	if len(devices) == 0 {
+		return nil, nil
+	}
+	open, err := openSignIns(tx, account, now)
+	if err != nil {
+		return nil, err
+	}
+	asking := 0
+	for _, s := range open {
+		if s.Candidate != nil {
+			asking++
+		}
+	}
+	if asking >= maxTrustRequestsOpen {
+		return nil, nil
+	}
+	budget, err := loadTrustRequests(tx, account)
+	if err != nil || !budget.mayRing(now) {
+		return nil, err
+	}
+	budget.Rung = append(budget.Rung, now)
+	budget.Unanswered++
+	return devices, save(tx, bucketTrustRequests, account, budget)
+}
+
+func loadTrustRequests(tx Tx, account string) (*trustRequests, error) {
+	budget, err := load[trustRequests](tx, bucketTrustRequests, account)
+	if budget == nil {
+		budget = &trustRequests{}
+	}
+	return budget, err
+}
+
+func openTrustRequest(tx Tx, now time.Time, s *SignIn, asked string) error {
+	if err := collect(tx, s.Account, now); err != nil {
+		return err
+	}
+	if err := recordSignIn(tx, now, s, Record{
+		Event: EventTrustRequested, Actor: Actor{Kind: ActorDevice, ID: s.Candidate.Device}, Device: s.Candidate.Device,
+		Address: s.Requester.Address, Detail: s.Candidate.Name, Statement: s.Candidate.Statement,
+	}); err != nil {
+		return err
+	}
+	if err := tx.Put(bucketAsked, asked, []byte(s.ID)); err != nil {
+		return err
+	}
+	if err := tx.Put(bucketSignInsOf, s.Account+"/"+s.ID, present); err != nil {
+		return err
+	}
+	return saveSignIn(tx, now, s)
+}
+
+// CompleteTrust takes the code that a trusted device showed, and trusts the
+// caller, in one transaction. It may be repeated by the device it trusted.
+func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address string) (Device, error) {
+	digits, err := code.Parse(typed)
+	if err != nil {
+		return Device{}, invalidField("code", "%v", err)
+	}
+	if !statement.ValidSignIn(id) {
+		return Device{}, invalidField("request_id", "want the 26 characters that RequestTrust returned")
+	}
+	now := time.Now()
+	var enrolled Device
+	var refusal error
+	var ring []string
+	err = b.store.Update(ctx, func(tx Tx) error {
+		enrolled, refusal, ring = Device{}, nil, nil
+		old, err := load[Device](tx, bucketDevices, device)
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			enrolled = *old
+			return old.mayRepeatTrust(id)
+		}
+		s, err := load[SignIn](tx, bucketSignIns, id)
+		if err != nil {
+			return err
+		}
+		if s == nil || s.Candidate == nil || s.Candidate.Device != device {
+			return b.unanswered(id, now)
+		}
+		a, err := load[Account](tx, bucketAccounts, s.Account)
+		if err != nil {
+			return err
+		}
+		if state := s.At(now); active(a) != nil || state != Approved && s.CancelCause != CancelTooManyTries {
+			return b.unanswered(id, now)
+		}
+		v, err := b.outstanding(tx, a, s, now)
+		if err != nil {
+			return err
+		}
+		v.requested = nil // only a code after Allow makes a device trusted
+		after, err := s.next(step{
+			kind: stepTry, exhausted: v.failures.exhausted(now), maxTries: maxTries,
+			matches: func() bool { return v.compare(digits) },
+		}, now)
+		if after.Tries == s.Tries {
+			return err // nothing was compared, so nothing has changed
+		}
+		if refusal = err; refusal == nil {
+			if enrolled, err = b.trust(tx, now, a, &after, address); err != nil {
+				return err
+			}
+		}
+		ring = trustedIDs(tx, a.Name)
+		return v.write(tx, now, Actor{Kind: ActorDevice, ID: device}, &after)
+	})
+	if err != nil {
+		return Device{}, err
+	}
+	b.hub.ring(ring, id)
+	return enrolled, refusal
+}
+
+// mayRepeatTrust tells the repeated call of a device that was just trusted
+// from a key that is in use.
+func (d *Device) mayRepeatTrust(request string) error {
+	switch {
+	case d.State == DeviceRevoked:
+		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
+	case d.State != DeviceTrusted || d.TrustRequest != request:
+		return refuse(ReasonKeyInUse, "This key belongs to a device already. Enrol with new keys.")
+	}
+	return nil
+}
+
+// unanswered is the one answer about a request that was not allowed, be it
+// that nobody has answered, that it was denied, or that it never was. Its id
+// holds the time it was made.
+func (b *Broker) unanswered(id string, now time.Time) error {
+	raw, err := idAlphabet.DecodeString(id)
+	if err != nil {
+		return invalidField("request_id", "want the 26 characters that RequestTrust returned")
+	}
+	made := time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16))
+	if now.Before(made.Add(b.policy.PromptLifetime)) {
+		return refuse(ReasonSignInPending, "Nobody has allowed this yet on a trusted device, so there is no code.")
+	}
+	return refuse(ReasonSignInExpired, "The request was not allowed in time. Ask again.")
+}
+
+// trust makes the candidate of a verified request a trusted device.
+func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
+	if a.Trusted >= b.policy.DevicesPerAccount {
+		return Device{}, refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
+	}
+	budget, err := loadTrustRequests(tx, a.Name)
+	if err != nil {
+		return Device{}, err
+	}
+	budget.Unanswered = 0
+	if err := save(tx, bucketTrustRequests, a.Name, budget); err != nil {
+		return Device{}, err
+	}
+	c := s.Candidate
+	d := Device{
+		ID: c.Device, Account: a.Name, State: DeviceTrusted, Name: c.Name, Kind: c.Kind, KeyStorage: c.KeyStorage,
+		ApprovalKey: c.ApprovalKey, ApprovalID: c.ApprovalID, Enrolled: now,
+		EnrolledBy: Actor{Kind: ActorDevice, ID: s.DecidedBy}, Enrollment: c.Statement, TrustRequest: s.ID,
+	}
+	return d, addDevice(tx, now, a, &d, address)
+}

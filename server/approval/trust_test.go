@@ -1,0 +1,183 @@
+package approval_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/server/approval"
+	"github.com/countersignd/countersign/server/approval/storetest"
+)
+
+func (d *device) requesting(account string) approval.Requesting {
+	d.w.t.Helper()
+	jwk, err := statement.NewJWK(&d.approval.PublicKey)
+	if err != nil {
+		d.w.t.Fatal(err)
+	}
+	jws, err := statement.Sign(d.approval, statement.Enrollment{
+		Account: account, ApprovalKey: jwk, Aud: d.w.broker.Deployment(), Device: d.id, Iat: time.Now().Unix(),
+		KeyStorage: "file", Kind: "tablet", Name: "New tablet", ServerKey: d.w.broker.ServerKey(),
+	})
+	if err != nil {
+		d.w.t.Fatal(err)
+	}
+	return approval.Requesting{Device: d.id, Statement: jws, Address: "192.0.2.44"}
+}
+
+func (d *device) requestTrust(account string) (id string) {
+	d.w.t.Helper()
+	id, _, err := d.w.broker.RequestTrust(d.w.t.Context(), d.requesting(account))
+	if err != nil {
+		d.w.t.Fatal(err)
+	}
+	return id
+}
+
+func (d *device) completeTrust(id, code string) error {
+	d.w.t.Helper()
+	_, err := d.w.broker.CompleteTrust(d.w.t.Context(), d.id, id, code, "192.0.2.44")
+	return err
+}
+
+func TestANewDeviceIsTrustedByApproval(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	mac, tablet := w.enroll("ada"), w.newDevice()
+	in := tablet.requesting("ada")
+	id, _, err := w.broker.RequestTrust(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := statement.ParsePrompt(mac.shown(id))
+	if err != nil || p.Action != statement.ActionTrustDevice || *p.Candidate != (statement.Candidate{Fingerprint: tablet.id, Kind: "tablet", Name: "New tablet"}) {
+		t.Errorf("prompt = %+v, %v", p, err)
+	}
+	wantReason(t, "a guess before the answer", tablet.completeTrust(id, "123456"), approval.ReasonSignInPending)
+	if again := tablet.requestTrust("ada"); again != id {
+		t.Errorf("asking again = %s, want %s", again, id)
+	}
+	code := mac.allow(id)
+	wantReason(t, "the code on another device", w.newDevice().completeTrust(id, code), approval.ReasonSignInPending)
+	wantReason(t, "a wrong code", tablet.completeTrust(id, wrong(code)), approval.ReasonCodeWrong)
+	if _, err := tablet.screen(); err == nil {
+		t.Error("the tablet is trusted before the code was typed")
+	}
+	for range 2 { // the answer may be lost
+		if err := tablet.completeTrust(id, code); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, devices, err := w.admin.Account(t.Context(), "ada")
+	if err != nil || a.Trusted != 2 || devices[1].EnrolledBy != (approval.Actor{Kind: approval.ActorDevice, ID: mac.id}) {
+		t.Errorf("Account = %+v, %+v, %v", a, devices, err)
+	}
+	_, _, err = w.broker.RequestTrust(t.Context(), in)
+	wantReason(t, "asking for trust that one has", err, approval.ReasonKeyInUse)
+	files := w.application("files")
+	s := w.begin(files, "ada")
+	tablet.allow(s.ID)
+}
+
+// TestA17ARequestForTrustTellsNothing compares what a stranger sees of an
+// account that exists with what it sees of one that does not.
+func TestA17ARequestForTrustTellsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, storetest.NewMemory())
+		w.account("ada")
+		w.account("empty")
+		w.account("gone")
+		mac := w.enroll("ada")
+		w.enroll("gone")
+		if _, err := w.admin.SuspendAccount(t.Context(), "gone", ""); err != nil {
+			t.Fatal(err)
+		}
+		ids := map[string]string{}
+		candidates := map[string]*device{}
+		for _, account := range []string{"ada", "empty", "gone", "nobody"} {
+			candidates[account] = w.newDevice()
+			ids[account] = candidates[account].requestTrust(account)
+		}
+		if _, err := mac.decide(ids["ada"], statement.Deny, statement.NotMe); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []approval.Reason{approval.ReasonSignInPending, approval.ReasonSignInExpired} {
+			for account, id := range ids {
+				for range 7 {
+					wantReason(t, account, candidates[account].completeTrust(id, "123456"), want)
+				}
+			}
+			time.Sleep(5 * time.Minute)
+		}
+	})
+}
+
+func TestStrangersRingAnAccountSixTimesAnHourAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, storetest.NewMemory())
+		w.account("ada")
+		mac := w.enroll("ada")
+		watch := w.broker.WatchDevice(mac.id)
+		defer watch.Close()
+		rung := 0
+		go func() {
+			for watch.Wait(t.Context()) == nil {
+				rung++
+			}
+		}()
+		for range 10 * 60 { // one every six seconds for an hour
+			w.newDevice().requestTrust("ada")
+			time.Sleep(6 * time.Second)
+			synctest.Wait()
+			if screen, err := mac.screen(); err != nil || len(screen.Prompts) > 3 {
+				t.Fatalf("%d requests are shown at once, %v", len(screen.Prompts), err)
+			}
+		}
+		if rung < 3 || rung > 6 {
+			t.Errorf("rung %d times in an hour, want at most 6, and not never", rung)
+		}
+		time.Sleep(time.Hour)
+		tablet := w.newDevice()
+		id := tablet.requestTrust("ada")
+		if err := tablet.completeTrust(id, mac.allow(id)); err != nil {
+			t.Errorf("the owner's own request afterwards = %v", err)
+		}
+	})
+}
+
+func TestA9WhatDoesNotMakeADeviceTrusted(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	mac, tablet := w.enroll("ada"), w.newDevice()
+	id := tablet.requestTrust("ada")
+	requested, err := mac.requestCode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, "a requested code", tablet.completeTrust(id, requested.Digits), approval.ReasonSignInPending)
+	code := mac.allow(id)
+	if requested.Digits != code {
+		wantReason(t, "a requested code after Allow", tablet.completeTrust(id, requested.Digits), approval.ReasonCodeWrong)
+	}
+	_, err = w.broker.VerifySignIn(t.Context(), files, id, code)
+	wantReason(t, "the code as a sign-in's", err, approval.ReasonSignInUnknown)
+	s := w.begin(files, "ada")
+	wantReason(t, "a sign-in's code", tablet.completeTrust(s.ID, mac.allow(s.ID)), approval.ReasonSignInPending)
+	if _, err := w.admin.SuspendAccount(t.Context(), "ada", ""); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, "the code in a suspended account", tablet.completeTrust(id, code), approval.ReasonSignInPending)
+	if _, err := w.admin.ResumeAccount(t.Context(), "ada"); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, "the code after the account was resumed", tablet.completeTrust(id, code), approval.ReasonSignInPending)
+	for i := range 2 {
+		wantReason(t, fmt.Sprint("malformed ", i), tablet.completeTrust([]string{"x", id}[i], []string{"123456", "x"}[i]), approval.ReasonInvalidField)
+	}
+	if a, _, err := w.admin.Account(t.Context(), "ada"); err != nil || a.Trusted != 1 {
+		t.Errorf("Account = %+v, %v, want one trusted device", a, err)
+	}
+}
