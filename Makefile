@@ -1,0 +1,80 @@
+# make          the two programs, into bin/
+# make demo     one sign-in from beginning to end
+# make test     every test
+# make check    all that must be green before a change is merged
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+export PATH := $(CURDIR)/.tools:$(PATH)
+
+# What the tests need of the system, as Debian calls it.
+APT_PACKAGES := tmux
+# How long make fuzz spends on each target.
+FUZZTIME := 30s
+
+GO_DIRS := $(wildcard server device-agent internal proto)
+
+.PHONY: build demo test check generate fmt fuzz \
+	check-generated check-format check-vet check-staticcheck check-proto test-packages
+
+build:
+	go build -trimpath -o bin/ ./server/cmd/... ./device-agent/cmd/...
+
+demo: build
+	@go run ./internal/demo
+
+test: test-packages
+	go test -race -shuffle=on -timeout=15m ./...
+
+# One after the other, cheapest first, so that the tests' last lines are the last lines.
+check: check-format check-generated check-proto check-vet check-staticcheck
+	@$(MAKE) --no-print-directory test
+
+generate: .tools/buf .tools/protoc-gen-go .tools/protoc-gen-go-grpc
+	buf generate
+
+fmt: .tools/buf
+	gofmt -w $(GO_DIRS)
+	buf format -w
+
+fuzz:
+	@grep -roE --include='*_test.go' '^func Fuzz\w+' $(GO_DIRS) | sort | while IFS=: read -r file func; do \
+		(set -x; go test -run='^$$' -fuzz="^$${func#func }$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")"); \
+	done
+
+check-format:
+	@bad=$$(gofmt -l $(GO_DIRS)); [ -z "$$bad" ] || { echo "not formatted, run make fmt:"; echo "$$bad"; exit 1; }
+
+# Compares a fresh generation with the tree, not the tree with git: uncommitted
+# changes are judged too.
+check-generated: .tools/buf .tools/protoc-gen-go .tools/protoc-gen-go-grpc
+	@new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	buf generate --output "$$new"; \
+	diff -ru --exclude='*.proto' --exclude=doc.go "$$new/proto" proto || { echo "generated code is stale, run make generate"; exit 1; }
+
+check-proto: .tools/buf
+	buf format --diff --exit-code
+	buf lint
+	tools/check-breaking
+
+check-vet:
+	go vet ./...
+
+check-staticcheck: .tools/staticcheck
+	staticcheck ./...
+
+test-packages:
+	@missing=$$(for p in $(APT_PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || echo "$$p"; done); \
+	[ -z "$$missing" ] || tools/apt-install $$missing
+
+# Tools are pinned in tools/ and made again when the pins change. Each appears
+# under its name only when it is whole, so any number of makes may run at once.
+.tools/%: tools/go.mod tools/go.sum
+	@mkdir -p .tools
+	go -C tools build -o ../$@.$$$$ "$$(go -C tools list tool | grep '/$*$$')" && mv $@.$$$$ $@
+
+.tools/buf: tools/package.json tools/package-lock.json
+	@mkdir -p .tools
+	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
+	npm ci --prefix "$$dir" --no-audit --no-fund --loglevel=error && mv "$$dir"/node_modules/@bufbuild/buf-*/bin/buf $@ && touch $@

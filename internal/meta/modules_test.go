@@ -1,0 +1,96 @@
+package meta
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// modules lists every module that go.mod may require, with what it is for. A
+// new one comes with a page in docs/decisions that says why.
+var modules = map[string]string{
+	// Linked into the programs.
+	"google.golang.org/grpc":                    "the transport of the API",
+	"google.golang.org/protobuf":                "the messages of the API",
+	"google.golang.org/genproto/googleapis/rpc": "ErrorInfo, the detail that every error of the API carries",
+	"go.etcd.io/bbolt":                          "the embedded store",
+	"github.com/alecthomas/kong":                "the command lines",
+	"github.com/BurntSushi/toml":                "the configuration file",
+	"golang.org/x/time":                         "rate limits at the unauthenticated edge",
+	"golang.org/x/term":                         "a prompt's keys, and passphrases that are not echoed",
+	"golang.org/x/text":                         "Unicode normalization of what people are shown",
+	"rsc.io/qr":                                 "the QR code of an invitation",
+	"filippo.io/age":                            "keys on disk under a passphrase",
+	"golang.org/x/net":                          "raw HTTP/2 frames, in tests of the transport's edge; raised for what pins an older one",
+
+	// Tests only.
+	"github.com/google/go-cmp":          "readable differences",
+	"pgregory.net/rapid":                "state machines against a model",
+	"github.com/anishathalye/porcupine": "histories that must be linearizable",
+	"github.com/rogpeppe/go-internal":   "scripts through the real programs (testscript)",
+	"github.com/go-jose/go-jose/v4":     "an independent reader and writer of our statements and grants",
+
+	// Required by those above.
+	"filippo.io/hpke":     "filippo.io/age",
+	"golang.org/x/crypto": "filippo.io/age",
+	"golang.org/x/sys":    "golang.org/x/term and bbolt",
+	"golang.org/x/tools":  "testscript",
+}
+
+// moduleComplaints finds modules that nobody decided to depend on.
+func moduleComplaints(goMod string, allowed map[string]string) []string {
+	var complaints []string
+	inBlock := false
+	for line := range strings.Lines(goMod) {
+		line, _, _ = strings.Cut(line, "//")
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "require" && len(words) == 2 && words[1] == "(":
+			inBlock = true
+		case words[0] == ")":
+			inBlock = false
+		case words[0] == "replace", words[0] == "tool":
+			complaints = append(complaints, fmt.Sprintf("go.mod has a %s directive", words[0]))
+		case words[0] == "require":
+			words = words[1:]
+			fallthrough
+		case inBlock:
+			if allowed[words[0]] == "" {
+				complaints = append(complaints, fmt.Sprintf("go.mod requires %s, which is not decided upon", words[0]))
+			}
+		}
+	}
+	return complaints
+}
+
+func TestModules(t *testing.T) {
+	tr := loadTree(t)
+	if !strings.HasPrefix(tr["go.mod"], "module "+module+"\n") {
+		t.Fatalf("go.mod is not that of %s", module)
+	}
+	expectNone(t, moduleComplaints(tr["go.mod"], modules))
+}
+
+func TestModulesFindsBadOnes(t *testing.T) {
+	const goMod = `module m
+
+go 1.26.0
+
+tool example.org/tool
+
+require example.org/single v1.0.0
+require (
+	example.org/good v1.2.3
+	example.org/bad v0.1.0 // indirect
+)
+
+replace example.org/good => ../good
+`
+	expect(t, moduleComplaints(goMod, map[string]string{"example.org/good": "being good"}), []string{
+		"go.mod has a tool directive",
+		"go.mod requires example.org/single, which is not decided upon",
+		"go.mod requires example.org/bad, which is not decided upon",
+		"go.mod has a replace directive",
+	})
+}
