@@ -1,0 +1,246 @@
+package server
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/countersignd/countersign/internal/invitation"
+	"github.com/countersignd/countersign/server/approval"
+
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+type adminService struct {
+	pb.UnimplementedAdminServiceServer
+	server *Server
+}
+
+// administrator returns the operations of the one who calls.
+func (a *adminService) administrator(ctx context.Context) approval.Administrator {
+	return a.server.broker.Administrator(callerOf(ctx).actor())
+}
+
+// GetServer implements the API.
+func (a *adminService) GetServer(context.Context, *pb.GetServerRequest) (*pb.GetServerResponse, error) {
+	s := a.server
+	return &pb.GetServerResponse{
+		Version:          s.config.Version,
+		DeploymentId:     s.broker.Deployment(),
+		PublicAddress:    s.config.PublicAddress,
+		ServerKeyId:      s.serverKey,
+		StartTime:        timestamp(s.started),
+		ConnectedDevices: int32(s.broker.ConnectedDevices()),
+	}, nil
+}
+
+// AddAccount implements the API.
+func (a *adminService) AddAccount(ctx context.Context, req *pb.AddAccountRequest) (*pb.AddAccountResponse, error) {
+	account, err := a.administrator(ctx).AddAccount(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.AddAccountResponse{Account: accountMessage(&account)}, nil
+}
+
+// ListAccounts implements the API.
+func (a *adminService) ListAccounts(ctx context.Context, req *pb.ListAccountsRequest) (*pb.ListAccountsResponse, error) {
+	accounts, next, err := a.administrator(ctx).ListAccounts(ctx, page(req))
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.ListAccountsResponse{NextPageToken: next}
+	for i := range accounts {
+		resp.Accounts = append(resp.Accounts, accountMessage(&accounts[i]))
+	}
+	return resp, nil
+}
+
+// GetAccount implements the API.
+func (a *adminService) GetAccount(ctx context.Context, req *pb.GetAccountRequest) (*pb.GetAccountResponse, error) {
+	account, devices, err := a.administrator(ctx).Account(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetAccountResponse{Account: accountMessage(&account), Devices: a.server.deviceMessages(devices)}, nil
+}
+
+// SuspendAccount implements the API.
+func (a *adminService) SuspendAccount(ctx context.Context, req *pb.SuspendAccountRequest) (*pb.SuspendAccountResponse, error) {
+	account, err := a.administrator(ctx).SuspendAccount(ctx, req.GetName(), req.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.SuspendAccountResponse{Account: accountMessage(&account)}, nil
+}
+
+// ResumeAccount implements the API.
+func (a *adminService) ResumeAccount(ctx context.Context, req *pb.ResumeAccountRequest) (*pb.ResumeAccountResponse, error) {
+	account, err := a.administrator(ctx).ResumeAccount(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ResumeAccountResponse{Account: accountMessage(&account)}, nil
+}
+
+// CreateInvitation implements the API.
+func (a *adminService) CreateInvitation(ctx context.Context, req *pb.CreateInvitationRequest) (*pb.CreateInvitationResponse, error) {
+	lifetime, err := invitationLifetime(req.GetLifetime())
+	if err != nil {
+		return nil, err
+	}
+	token, expires, err := a.administrator(ctx).CreateInvitation(ctx, req.GetAccount(), lifetime)
+	if err != nil {
+		return nil, err
+	}
+	link := invitation.Link{
+		Server:     a.server.config.PublicAddress,
+		Deployment: a.server.broker.Deployment(),
+		Token:      token,
+	}
+	if !a.server.config.SystemRoots {
+		link.Pin = a.server.serverKey
+	}
+	return &pb.CreateInvitationResponse{Link: link.URL(), ExpireTime: timestamp(expires)}, nil
+}
+
+// invitationLifetime tells an unset lifetime, which means the default, from
+// one that is there and not positive, which is refused.
+func invitationLifetime(d *durationpb.Duration) (time.Duration, error) {
+	if d == nil {
+		return 0, nil
+	}
+	if d.CheckValid() != nil || d.AsDuration() <= 0 {
+		return 0, invalidField("lifetime", "want more than nothing, or no lifetime for ten minutes")
+	}
+	return d.AsDuration(), nil
+}
+
+// ListAccountDevices implements the API.
+func (a *adminService) ListAccountDevices(ctx context.Context, req *pb.ListAccountDevicesRequest) (*pb.ListAccountDevicesResponse, error) {
+	devices, err := a.administrator(ctx).Devices(ctx, req.GetAccount())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ListAccountDevicesResponse{Devices: a.server.deviceMessages(devices)}, nil
+}
+
+// GetAccountDevice implements the API.
+func (a *adminService) GetAccountDevice(ctx context.Context, req *pb.GetAccountDeviceRequest) (*pb.GetAccountDeviceResponse, error) {
+	d, err := a.administrator(ctx).Device(ctx, req.GetDevice())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetAccountDeviceResponse{Device: a.server.deviceMessage(&d)}, nil
+}
+
+// RevokeAccountDevice implements the API.
+func (a *adminService) RevokeAccountDevice(ctx context.Context, req *pb.RevokeAccountDeviceRequest) (*pb.RevokeAccountDeviceResponse, error) {
+	d, err := a.administrator(ctx).RevokeDevice(ctx, req.GetDevice(), req.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RevokeAccountDeviceResponse{Device: a.server.deviceMessage(&d)}, nil
+}
+
+// AddApplication implements the API.
+func (a *adminService) AddApplication(ctx context.Context, req *pb.AddApplicationRequest) (*pb.AddApplicationResponse, error) {
+	app, token, err := a.administrator(ctx).AddApplication(ctx, req.GetId(), req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.AddApplicationResponse{Application: applicationMessage(&app), Token: token}, nil
+}
+
+// ListApplications implements the API.
+func (a *adminService) ListApplications(ctx context.Context, req *pb.ListApplicationsRequest) (*pb.ListApplicationsResponse, error) {
+	apps, next, err := a.administrator(ctx).ListApplications(ctx, page(req))
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.ListApplicationsResponse{NextPageToken: next}
+	for i := range apps {
+		resp.Applications = append(resp.Applications, applicationMessage(&apps[i]))
+	}
+	return resp, nil
+}
+
+// RotateApplicationToken implements the API.
+func (a *adminService) RotateApplicationToken(ctx context.Context, req *pb.RotateApplicationTokenRequest) (*pb.RotateApplicationTokenResponse, error) {
+	app, token, err := a.administrator(ctx).RotateApplicationToken(ctx, req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RotateApplicationTokenResponse{Application: applicationMessage(&app), Token: token}, nil
+}
+
+// RemoveApplication implements the API.
+func (a *adminService) RemoveApplication(ctx context.Context, req *pb.RemoveApplicationRequest) (*pb.RemoveApplicationResponse, error) {
+	if err := a.administrator(ctx).RemoveApplication(ctx, req.GetId()); err != nil {
+		return nil, err
+	}
+	return &pb.RemoveApplicationResponse{}, nil
+}
+
+// ListSignIns implements the API.
+func (a *adminService) ListSignIns(ctx context.Context, req *pb.ListSignInsRequest) (*pb.ListSignInsResponse, error) {
+	signIns, next, err := a.administrator(ctx).ListSignIns(ctx, req.GetAccount(), page(req))
+	if err != nil {
+		return nil, err
+	}
+	resp, now := &pb.ListSignInsResponse{NextPageToken: next}, time.Now()
+	for i := range signIns {
+		resp.SignIns = append(resp.SignIns, signInMessage(&signIns[i], now))
+	}
+	return resp, nil
+}
+
+// GetSignIn implements the API.
+func (a *adminService) GetSignIn(ctx context.Context, req *pb.GetSignInRequest) (*pb.GetSignInResponse, error) {
+	signIn, records, err := a.administrator(ctx).SignIn(ctx, req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetSignInResponse{SignIn: signInMessage(&signIn, time.Now()), Records: recordMessages(records)}, nil
+}
+
+// ListAuditRecords implements the API.
+func (a *adminService) ListAuditRecords(ctx context.Context, req *pb.ListAuditRecordsRequest) (*pb.ListAuditRecordsResponse, error) {
+	records, next, err := a.administrator(ctx).ListRecords(ctx, req.GetAccount(), page(req))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ListAuditRecordsResponse{Records: recordMessages(records), NextPageToken: next}, nil
+}
+
+// GetKeys implements the API.
+func (a *adminService) GetKeys(context.Context, *pb.GetKeysRequest) (*pb.GetKeysResponse, error) {
+	jwks, err := jwksJSON(a.server.broker.SigningKey())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetKeysResponse{Jwks: jwks}, nil
+}
+
+// Backup implements the API. Its errors name files, which is all right: the
+// caller is root or the server's own user.
+func (a *adminService) Backup(ctx context.Context, req *pb.BackupRequest) (*pb.BackupResponse, error) {
+	if !filepath.IsAbs(req.GetPath()) || filepath.Clean(req.GetPath()) != req.GetPath() {
+		return nil, invalidField("path", "want an absolute path on the server's machine, without . and ..")
+	}
+	size, err := a.server.config.Backup(ctx, req.GetPath())
+	if err != nil {
+		return nil, backupFailed(err)
+	}
+	return &pb.BackupResponse{SizeBytes: size}, nil
+}
+
+// page returns the part of a list that a request asks for.
+func page(req interface {
+	GetPageSize() int32
+	GetPageToken() string
+}) approval.Page {
+	return approval.Page{Size: int(req.GetPageSize()), Token: req.GetPageToken()}
+}

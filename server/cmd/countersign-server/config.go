@@ -1,0 +1,184 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/countersignd/countersign/internal/invitation"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/server"
+)
+
+// settings are what serve can be told, in its flags or in a TOML file with the
+// same names. A setting that is zero was not given.
+type settings struct {
+	DataDir           string         `toml:"data_dir" kong:"-"`
+	Listen            string         `toml:"listen" placeholder:"HOST:PORT" help:"Where devices and applications connect. Default: 127.0.0.1:8443; port 0 takes a free one."`
+	PublicAddress     string         `toml:"public_address" placeholder:"HOST:PORT" help:"What devices and applications are told to connect to. Default: the address listened on, with this machine's name if that is all addresses."`
+	TLSCertificate    string         `toml:"tls_certificate" name:"tls-certificate" placeholder:"FILE" type:"path" help:"A certificate of your own (PEM, with its chain), for a P-256 key. Default: one that the server signs itself, which devices know by its key."`
+	TLSKey            string         `toml:"tls_key" name:"tls-key" placeholder:"FILE" type:"path" help:"The key of --tls-certificate (PEM)."`
+	TLSRoots          string         `toml:"tls_roots" name:"tls-roots" placeholder:"pin|system" help:"How new devices check the server: by its key's id, which must then never change, or with their system's certificate roots, which needs --tls-certificate. Default: pin."`
+	DevicesPerAccount int            `toml:"devices_per_account" placeholder:"N" help:"How many trusted devices an account may have, 1 to 100. Default: 20."`
+	LogFormat         string         `toml:"log_format" kong:"-"`
+	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
+	Limits            limitsSettings `toml:"limits" embed:"" prefix:"limit-"`
+}
+
+// limitsSettings are those of [server.Limits] that an administrator may need.
+type limitsSettings struct {
+	AcceptRate             int `toml:"accept_rate" placeholder:"N" help:"Connections accepted in a second. Default: 1000."`
+	SourceRate             int `toml:"source_rate" placeholder:"N" help:"The same for one IPv4 address or IPv6 /64. Default: 500."`
+	Strangers              int `toml:"strangers" placeholder:"N" help:"Connections of callers that have shown neither a trusted device's key nor a good token. Default: 1024."`
+	StrangersPerSource     int `toml:"strangers_per_source" placeholder:"N" help:"The same for one IPv4 address or IPv6 /64. Default: 256."`
+	StrangerCallRate       int `toml:"stranger_call_rate" placeholder:"N" help:"Calls of such callers in a second, from one source. Default: 50."`
+	DeviceConnections      int `toml:"device_connections" placeholder:"N" help:"Connections of one trusted device. Default: 4."`
+	ApplicationConnections int `toml:"application_connections" placeholder:"N" help:"Connections of all applications together. Default: 1024."`
+}
+
+// readSettings reads a configuration file. A setting that this program does
+// not know is refused: it would be a limit that does not limit.
+func readSettings(file string) (settings, error) {
+	var s settings
+	md, err := toml.DecodeFile(file, &s)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, usageError{fmt.Errorf("there is no configuration file %s", file)}
+	case err != nil:
+		return s, usageError{fmt.Errorf("reading %s: %w", file, err)}
+	}
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		return s, usageError{fmt.Errorf("%s has a setting that this program does not know: %s", file, unknown[0])}
+	}
+	return s, nil
+}
+
+// over returns the settings of s, and those of base where s has none.
+func (s settings) over(base settings) settings {
+	return settings{
+		DataDir:           cmp.Or(s.DataDir, base.DataDir),
+		Listen:            cmp.Or(s.Listen, base.Listen),
+		PublicAddress:     cmp.Or(s.PublicAddress, base.PublicAddress),
+		TLSCertificate:    cmp.Or(s.TLSCertificate, base.TLSCertificate),
+		TLSKey:            cmp.Or(s.TLSKey, base.TLSKey),
+		TLSRoots:          cmp.Or(s.TLSRoots, base.TLSRoots),
+		DevicesPerAccount: cmp.Or(s.DevicesPerAccount, base.DevicesPerAccount),
+		LogFormat:         cmp.Or(s.LogFormat, base.LogFormat),
+		LogLevel:          cmp.Or(s.LogLevel, base.LogLevel),
+		Limits: limitsSettings{
+			AcceptRate:             cmp.Or(s.Limits.AcceptRate, base.Limits.AcceptRate),
+			SourceRate:             cmp.Or(s.Limits.SourceRate, base.Limits.SourceRate),
+			Strangers:              cmp.Or(s.Limits.Strangers, base.Limits.Strangers),
+			StrangersPerSource:     cmp.Or(s.Limits.StrangersPerSource, base.Limits.StrangersPerSource),
+			StrangerCallRate:       cmp.Or(s.Limits.StrangerCallRate, base.Limits.StrangerCallRate),
+			DeviceConnections:      cmp.Or(s.Limits.DeviceConnections, base.Limits.DeviceConnections),
+			ApplicationConnections: cmp.Or(s.Limits.ApplicationConnections, base.Limits.ApplicationConnections),
+		},
+	}
+}
+
+// builtIn are the settings where nothing else is said.
+func builtIn() settings {
+	return settings{
+		DataDir:           defaultDataDir(),
+		Listen:            "127.0.0.1:8443",
+		TLSRoots:          "pin",
+		DevicesPerAccount: 20,
+		LogFormat:         "text",
+		LogLevel:          "info",
+	}
+}
+
+// check refuses settings that make no sense, before anything is created.
+func (s settings) check() error {
+	var level slog.Level
+	switch {
+	case (s.TLSCertificate == "") != (s.TLSKey == ""):
+		return errors.New("tls_certificate and tls_key go together: give both or neither")
+	case s.TLSRoots != "pin" && s.TLSRoots != "system":
+		return fmt.Errorf("tls_roots is %q, want pin or system", s.TLSRoots)
+	case s.TLSRoots == "system" && s.TLSCertificate == "":
+		return errors.New("tls_roots is system, so the server needs a certificate that devices' systems know: set tls_certificate and tls_key")
+	case s.DevicesPerAccount < 1 || s.DevicesPerAccount > 100:
+		return fmt.Errorf("devices_per_account is %d, want 1 to 100", s.DevicesPerAccount)
+	case s.LogFormat != "text" && s.LogFormat != "json":
+		return fmt.Errorf("log_format is %q, want text or json", s.LogFormat)
+	case level.UnmarshalText([]byte(s.LogLevel)) != nil:
+		return fmt.Errorf("log_level is %q, want debug, info, warn or error", s.LogLevel)
+	}
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		return fmt.Errorf("listen is %q, want host:port", s.Listen)
+	}
+	if s.PublicAddress != "" {
+		return checkPublicAddress(s.PublicAddress)
+	}
+	return nil
+}
+
+// checkPublicAddress refuses an address that no agent would take out of an
+// invitation.
+func checkPublicAddress(address string) error {
+	sample := invitation.Link{
+		Server:     address,
+		Deployment: strings.Repeat("a", 26),
+		Pin:        strings.Repeat("a", 52),
+		Token:      invitation.NewToken(),
+	}
+	if _, err := invitation.Parse(sample.URL()); err != nil || !pin.ValidKeyID(sample.Pin) {
+		return fmt.Errorf("public_address is %q, want a host name or IP address and a port, such as countersign.example:8443", address)
+	}
+	return nil
+}
+
+// publicAddress returns what to tell others about a listener at address.
+func publicAddress(address net.Addr) (string, error) {
+	host, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return "", fmt.Errorf("reading the address listened on: %w", err)
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("finding this machine's name: %w; set public_address", err)
+		}
+	}
+	public := net.JoinHostPort(host, port)
+	return public, checkPublicAddress(public)
+}
+
+func (l limitsSettings) limits() server.Limits {
+	return server.Limits{
+		AcceptRate:             l.AcceptRate,
+		SourceRate:             l.SourceRate,
+		Strangers:              l.Strangers,
+		StrangersPerSource:     l.StrangersPerSource,
+		StrangerCallRate:       l.StrangerCallRate,
+		DeviceConnections:      l.DeviceConnections,
+		ApplicationConnections: l.ApplicationConnections,
+	}
+}
+
+// defaultDataDir returns where data lives if nobody says otherwise: in
+// /var/lib for root, else where the user's programs keep theirs (XDG Base
+// Directory Specification).
+func defaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/countersign"
+	}
+	base := os.Getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(base) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			home = "."
+		}
+		base = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(base, "countersign")
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// printJSON prints v as one line.
+func (e *environment) printJSON(v any) error {
+	encoder := json.NewEncoder(e.out)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// A table is printed in columns that are as wide as they must be.
+type table struct {
+	w *tabwriter.Writer
+}
+
+func newTable(out io.Writer, header ...string) *table {
+	t := &table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t.row(header...)
+	return t
+}
+
+// row prints a row. Text that somebody else wrote must come through [safe].
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		if c == "" {
+			cells[i] = "-"
+		}
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// A sheet shows one thing: a name and a value on each line. Lines without a
+// value are left out.
+type sheet struct{ *table }
+
+func newSheet(out io.Writer) sheet {
+	return sheet{&table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}}
+}
+
+func (s sheet) line(name, value string) {
+	if value != "" {
+		fmt.Fprintf(s.w, "%s:\t%s\n", name, value)
+	}
+}
+
+// safe returns text that somebody else wrote in a form that drives no terminal.
+func safe(s string) string { return text.Escape(s) }
+
+// local returns a moment in the time zone of whoever reads it.
+func local(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().Local().Format("2006-01-02 15:04:05 MST")
+}
+
+// unix returns a moment for programs; 0 means never.
+func unix(t *timestamppb.Timestamp) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.AsTime().Unix()
+}
+
+// short returns the beginning of a device's id that people are shown and may
+// type: 60 bits.
+func short(id string) string { return id[:min(len(id), 12)] }
+
+// enumWord returns the name of an enum's value as a word: "trusted" for
+// DEVICE_STATE_TRUSTED with the prefix "DEVICE_STATE_".
+func enumWord(value fmt.Stringer, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(value.String(), prefix))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// inWordsDuration says how long something is good: "10 minutes".
+func inWordsDuration(d time.Duration) string {
+	d = d.Round(time.Second)
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if d >= unit.length && d%unit.length == 0 {
+			if n := int(d / unit.length); n != 1 {
+				return fmt.Sprintf("%d %ss", n, unit.name)
+			}
+			return "1 " + unit.name
+		}
+	}
+	return d.String()
+}

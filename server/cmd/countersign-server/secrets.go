@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base32"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/server/approval"
+)
+
+const rootKeyLen = 32
+
+// secrets are what lies outside the database.
+type secrets struct {
+	root    []byte
+	signing crypto.Signer
+	cert    tls.Certificate
+}
+
+// loadSecrets reads the secrets of a data directory and makes those that are
+// missing, unless there is a database: it would hold what was made with others.
+// told is called for what it made.
+func loadSecrets(d dataDir, s settings, told func(string)) (*secrets, error) {
+	_, err := os.Lstat(d.database())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("looking for the database: %w", err)
+	}
+	l := loader{dir: d, fresh: err != nil, told: told}
+	var all secrets
+	if all.root, err = l.root(); err != nil {
+		return nil, err
+	}
+	if all.signing, err = l.key("signing.key"); err != nil {
+		return nil, err
+	}
+	if s.TLSCertificate != "" {
+		all.cert, err = ownCertificate(s.TLSCertificate, s.TLSKey)
+	} else {
+		all.cert, err = l.certificate()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &all, nil
+}
+
+// A loader reads or makes single secrets.
+type loader struct {
+	dir   dataDir
+	fresh bool // there is no database yet
+	told  func(string)
+}
+
+// load returns the content of a secret, which it takes from fresh if there is
+// none and there may be a new one.
+func (l loader) load(name string, fresh func() ([]byte, error)) ([]byte, error) {
+	path := l.dir.secret(name)
+	data, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		return data, checkPrivate(path, 0o600)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("reading a secret: %w", err)
+	case !l.fresh:
+		return nil, fmt.Errorf("there is a database %s but not the secret %s that belongs to it: "+
+			"put the secret back from where you keep a copy, or move the database away to begin anew with no accounts", l.dir.database(), path)
+	}
+	if data, err = fresh(); err != nil {
+		return nil, fmt.Errorf("making %s: %w", path, err)
+	}
+	if err := writeSecret(path, data); err != nil {
+		return nil, fmt.Errorf("writing a secret: %w", err)
+	}
+	l.told(path)
+	return data, nil
+}
+
+func (l loader) root() ([]byte, error) {
+	root, err := l.load("root.key", func() ([]byte, error) {
+		key := make([]byte, rootKeyLen)
+		rand.Read(key)
+		return key, nil
+	})
+	if err == nil && len(root) != rootKeyLen {
+		return nil, damagedSecret(l.dir.secret("root.key"), fmt.Sprintf("it has %d bytes instead of %d", len(root), rootKeyLen))
+	}
+	return root, err
+}
+
+// key loads a P-256 key in PKCS#8 and PEM.
+func (l loader) key(name string) (*ecdsa.PrivateKey, error) {
+	data, err := l.load(name, func() ([]byte, error) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	path := l.dir.secret(name)
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) > 0 {
+		return nil, damagedSecret(path, "it is not one private key in PEM")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if err != nil || !ok || key.Curve != elliptic.P256() {
+		return nil, damagedSecret(path, "it is not a P-256 key in PKCS#8")
+	}
+	return key, nil
+}
+
+// certificate loads the server's own TLS key with its certificate. Only the
+// key counts, so a certificate that is missing is made again.
+func (l loader) certificate() (tls.Certificate, error) {
+	key, err := l.key("tls.key")
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	l.fresh = true
+	data, err := l.load("tls.crt", func() ([]byte, error) {
+		cert, err := pin.Certificate(key, program)
+		if err != nil {
+			return nil, err
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), nil
+	})
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	path := l.dir.secret("tls.crt")
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return tls.Certificate{}, damagedSecret(path, "it is not a certificate in PEM")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || !key.PublicKey.Equal(leaf.PublicKey) {
+		return tls.Certificate{}, fmt.Errorf("%s is not a certificate for the key beside it: remove it, and the server makes it again", path)
+	}
+	return tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// ownCertificate loads a certificate that the administrator brings.
+func ownCertificate(certFile, keyFile string) (tls.Certificate, error) {
+	if err := checkPrivate(keyFile, 0o600); err != nil {
+		return tls.Certificate{}, err
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("loading the certificate %s with the key %s: %w", certFile, keyFile, err)
+	}
+	if _, err := pin.KeyID(cert.Leaf.PublicKey); err != nil {
+		return tls.Certificate{}, fmt.Errorf("the certificate %s cannot be used: %w; get one for a P-256 key", certFile, err)
+	}
+	return cert, nil
+}
+
+func damagedSecret(path, why string) error {
+	return fmt.Errorf("the secret %s is damaged: %s; put it back from where you keep a copy", path, why)
+}
+
+// fingerprint names the secrets and gives nothing of them away.
+func (s *secrets) fingerprint() (string, error) {
+	derived, err := hkdf.Key(sha256.New, s.root, nil, "countersign v1 fingerprint of the root key", 32)
+	if err != nil {
+		return "", fmt.Errorf("deriving the fingerprint of the secrets: %w", err)
+	}
+	signing, err := pin.KeyID(s.signing.Public())
+	if err != nil {
+		return "", fmt.Errorf("signing key: %w", err)
+	}
+	sum := sha256.Sum256(append(derived, signing...))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])), nil
+}
+
+// Where the database keeps the fingerprint of the secrets it belongs to. The
+// bucket is this program's; those of package approval have other names.
+const (
+	fingerprintBucket = "server"
+	fingerprintKey    = "secrets"
+)
+
+// belong refuses a database that was made with other secrets: its codes would
+// not work and its grants would be signed by another key. A new database is
+// told the fingerprint before anything else is written to it.
+func (s *secrets) belong(ctx context.Context, store approval.Store, d dataDir) error {
+	mine, err := s.fingerprint()
+	if err != nil {
+		return err
+	}
+	var theirs string
+	err = store.Update(ctx, func(tx approval.Tx) error {
+		value, err := tx.Get(fingerprintBucket, fingerprintKey)
+		if err != nil {
+			return err
+		}
+		if theirs = string(value); value == nil {
+			theirs = mine
+			return tx.Put(fingerprintBucket, fingerprintKey, []byte(mine))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("comparing the secrets with the database: %w", err)
+	}
+	if theirs != mine {
+		return fmt.Errorf("the database %s was made with other secrets than those in %s: put the database and the secrets back together that belong together",
+			d.database(), d.secret(""))
+	}
+	return nil
+}

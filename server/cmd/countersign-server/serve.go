@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/grpclog"
+
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/server"
+	"github.com/countersignd/countersign/server/approval"
+	"github.com/countersignd/countersign/server/boltstore"
+)
+
+const (
+	// checkTimeout is how long the check of the database may take at the
+	// start and for a backup. It reads about a gigabyte in a few seconds.
+	checkTimeout = 5 * time.Minute
+
+	// fatalGrace is how long calls that were answered may take to leave when
+	// the store has failed and the process ends.
+	fatalGrace = time.Second
+)
+
+type serveCmd struct {
+	Config  string `placeholder:"FILE" type:"path" help:"Read settings from this TOML file. Flags go before it."`
+	JSONLog bool   `name:"json-log" help:"Log as JSON, and print nothing else."`
+	settings
+}
+
+// Help implements [kong.HelpProvider].
+func (serveCmd) Help() string {
+	return `Serves until it is told to stop by SIGTERM or SIGINT; then calls may end, for five seconds at most. A second signal stops it at once.
+
+On its first start it creates what is missing in the data directory and prints what it made: the database countersign.db, and secrets/ with the keys. Keep a copy of secrets/ in a safe place: without it the database and its backups are worth nothing. When it is ready it prints
+
+  countersign-server: ready, listening on HOST:PORT
+
+on standard output. With --json-log, the line of the log whose msg is "serving" says the same. Its log goes to standard error, and holds no code, token, link or caller's address.
+
+The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
+}
+
+// Run serves.
+func (c *serveCmd) Run(env *environment) error {
+	s := c.settings
+	s.DataDir = env.dataDir
+	if c.JSONLog {
+		s.LogFormat = "json"
+	}
+	if c.Config != "" {
+		file, err := readSettings(c.Config)
+		if err != nil {
+			return err
+		}
+		s = s.over(file)
+	}
+	s = s.over(builtIn())
+	if err := s.check(); err != nil {
+		return usageError{err}
+	}
+	return serve(env.ctx, s, env.out, env.err)
+}
+
+func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
+	if err := harden(); err != nil {
+		return err
+	}
+	log := newLog(s, logOut)
+	// What gRPC has to say of single connections is for its developers.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	say := func(words string) { fmt.Fprintf(out, "%s: %s\n", program, words) }
+	made := func(path string) { say("created " + path) }
+	if s.LogFormat == "json" {
+		say = func(string) {}
+		made = func(path string) { log.Info("created", "path", path) }
+	}
+
+	d := dataDir(s.DataDir)
+	if err := d.prepare(made); err != nil {
+		return err
+	}
+	lock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	all, err := loadSecrets(d, s, made)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	store, err := openStore(ctx, d, made, func(err error) {
+		log.Error("the store failed, so the server ends; start it again", "error", err)
+		time.AfterFunc(fatalGrace, func() { os.Exit(exitError) })
+		cancel(fmt.Errorf("the store failed: %w", err))
+	})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := all.belong(ctx, store, d); err != nil {
+		return err
+	}
+	srv, public, admin, err := wire(ctx, s, d, all, store, log)
+	if err != nil {
+		return err
+	}
+	stop := stopOnSignal(cancel)
+	defer stop()
+	say("ready, listening on " + public.Addr().String())
+	if err := srv.Serve(ctx, public, admin); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil && err != errStopped {
+		return err
+	}
+	return nil
+}
+
+// wire makes the server and opens its listeners.
+func wire(ctx context.Context, s settings, d dataDir, all *secrets, store *boltstore.Store, log *slog.Logger) (srv *server.Server, public, admin net.Listener, err error) {
+	key, err := pin.KeyID(all.cert.Leaf.PublicKey)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("the server's certificate: %w", err)
+	}
+	keys, err := approval.NewSecrets(all.root, all.signing)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	broker, err := approval.Open(ctx, approval.Config{
+		Store:     store,
+		Secrets:   keys,
+		ServerKey: key,
+		Policy:    approval.Policy{DevicesPerAccount: s.DevicesPerAccount},
+		Log:       log,
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if public, err = net.Listen("tcp", s.Listen); err != nil {
+		return nil, nil, nil, fmt.Errorf("listening for devices and applications: %w", err)
+	}
+	if s.PublicAddress == "" {
+		if s.PublicAddress, err = publicAddress(public.Addr()); err != nil {
+			public.Close()
+			return nil, nil, nil, err
+		}
+	}
+	srv, err = server.New(server.Config{
+		Broker:        broker,
+		Certificate:   all.cert,
+		PublicAddress: s.PublicAddress,
+		SystemRoots:   s.TLSRoots == "system",
+		Backup: func(ctx context.Context, path string) (int64, error) {
+			info, err := store.Backup(ctx, path)
+			return info.Size, err
+		},
+		Version: version(),
+		Log:     log,
+		Limits:  s.Limits.limits(),
+	})
+	if err == nil {
+		admin, err = d.listen()
+	}
+	if err != nil {
+		public.Close()
+		return nil, nil, nil, err
+	}
+	return srv, public, admin, nil
+}
+
+// openStore opens the database, after another process has checked it.
+func openStore(ctx context.Context, d dataDir, made func(string), fatal func(error)) (*boltstore.Store, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	check := func(ctx context.Context, path string) error {
+		return boltstore.CheckInChild(ctx, path, checkTimeout, self, "check-database")
+	}
+	_, err = os.Lstat(d.database())
+	if err == nil {
+		if err := checkPrivate(d.database(), 0o600); err != nil {
+			return nil, err
+		}
+		if err := check(ctx, d.database()); err != nil {
+			return nil, err
+		}
+	}
+	store, openErr := boltstore.Open(d.database(), boltstore.Options{Fatal: fatal, Verify: check})
+	if openErr != nil {
+		return nil, openErr
+	}
+	if err != nil {
+		made(d.database())
+	}
+	return store, nil
+}
+
+// errStopped is why a server ends that was told to by a signal.
+var errStopped = fmt.Errorf("stopped by a signal")
+
+// stopOnSignal calls cancel at the first signal and ends the process at the
+// second. The function it returns waits until it no longer does.
+func stopOnSignal(cancel context.CancelCauseFunc) (stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for first := true; ; first = false {
+			select {
+			case <-signals:
+				if !first {
+					os.Exit(exitError)
+				}
+				cancel(errStopped)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+	}
+}
+
+func newLog(s settings, out io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		level = slog.LevelInfo // settings.check has refused it
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+const signInHelp = `{"id", "account", "application", "state": "pending", "approved", "verified", "denied", "expired" or "cancelled", "requester": {"address", "place", "device", "program"}, "message", "begun", "ends", "tries_left", "decided_by", "deny_reason", "cancel_cause"}; what is not known is left out.`
+
+type requesterJSON struct {
+	Address string `json:"address"`
+	Place   string `json:"place"`
+	Device  string `json:"device"`
+	Program string `json:"program"`
+}
+
+type signInJSON struct {
+	ID          string        `json:"id"`
+	Account     string        `json:"account"`
+	Application string        `json:"application"`
+	State       string        `json:"state"`
+	Requester   requesterJSON `json:"requester"`
+	Message     string        `json:"message,omitempty"`
+	Begun       int64         `json:"begun"`
+	Ends        int64         `json:"ends"`
+	TriesLeft   int32         `json:"tries_left"`
+	DecidedBy   string        `json:"decided_by,omitempty"`
+	DenyReason  string        `json:"deny_reason,omitempty"`
+	CancelCause string        `json:"cancel_cause,omitempty"`
+}
+
+func signInObject(s *pb.SignIn) signInJSON {
+	r := s.GetRequester()
+	return signInJSON{
+		ID:          s.GetId(),
+		Account:     s.GetAccount(),
+		Application: s.GetApplication(),
+		State:       enumWord(s.GetState(), "SIGN_IN_STATE_"),
+		Requester:   requesterJSON{r.GetAddress(), r.GetPlace(), r.GetDevice(), r.GetProgram()},
+		Message:     s.GetMessage(),
+		Begun:       unix(s.GetBeginTime()),
+		Ends:        unix(s.GetExpireTime()),
+		TriesLeft:   s.GetTriesLeft(),
+		DecidedBy:   s.GetDecidedBy(),
+		DenyReason:  s.GetDenyReason(),
+		CancelCause: s.GetCancelCause(),
+	}
+}
+
+type signInListCmd struct {
+	Account string `placeholder:"ACCOUNT" help:"Only those of this account."`
+	Number  int    `short:"n" name:"number" default:"50" placeholder:"N" help:"How many at most; 0 lists all. Default: 50."`
+	jsonFlag
+}
+
+// Help implements [kong.HelpProvider].
+func (signInListCmd) Help() string {
+	return `With --json: {"sign_ins": [...]}, each ` + signInHelp
+}
+
+// Run lists sign-ins.
+func (c *signInListCmd) Run(env *environment) error {
+	if c.Number < 0 {
+		return usageError{fmt.Errorf("--number is %d, want 0 or more", c.Number)}
+	}
+	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
+		signIns, err := all(c.Number, func(size int32, token string) ([]*pb.SignIn, string, error) {
+			resp, err := admin.ListSignIns(ctx, &pb.ListSignInsRequest{Account: c.Account, PageSize: size, PageToken: token})
+			return resp.GetSignIns(), resp.GetNextPageToken(), err
+		})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			objects := make([]signInJSON, len(signIns))
+			for i, s := range signIns {
+				objects[i] = signInObject(s)
+			}
+			return env.printJSON(map[string]any{"sign_ins": objects})
+		}
+		if len(signIns) == 0 {
+			fmt.Fprintln(env.out, "There are no sign-ins.")
+			return nil
+		}
+		t := newTable(env.out, "SIGN-IN", "BEGUN", "ACCOUNT", "APPLICATION", "STATE", "FROM")
+		for _, s := range signIns {
+			t.row(s.GetId(), local(s.GetBeginTime()), safe(s.GetAccount()), application(s),
+				enumWord(s.GetState(), "SIGN_IN_STATE_"), from(s.GetRequester().GetAddress()))
+		}
+		return t.flush()
+	})
+}
+
+// application says which application asks, or that it is a device which asks
+// to be trusted.
+func application(s *pb.SignIn) string {
+	if s.GetApplication() == "" {
+		return "(a new device)"
+	}
+	return safe(s.GetApplication())
+}
+
+// from says where a request came from.
+func from(address string) string {
+	if address == "" {
+		return "address unknown"
+	}
+	return safe(address)
+}
+
+type signInShowCmd struct {
+	ID string `arg:"" help:"The sign-in's id."`
+	jsonFlag
+}
+
+// Help implements [kong.HelpProvider].
+func (signInShowCmd) Help() string {
+	return `The record holds what the deciding device signed, which includes what was on its screen, byte for byte. Only --json prints these statements.
+
+With --json: "records", each as audit list prints it, and ` + signInHelp
+}
+
+// Run shows a sign-in.
+func (c *signInShowCmd) Run(env *environment) error {
+	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
+		resp, err := admin.GetSignIn(ctx, &pb.GetSignInRequest{Id: c.ID})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return env.printJSON(struct {
+				signInJSON
+				Records []recordJSON `json:"records"`
+			}{signInObject(resp.GetSignIn()), recordObjects(resp.GetRecords())})
+		}
+		if err := showSignIn(env, resp.GetSignIn()); err != nil {
+			return err
+		}
+		fmt.Fprintln(env.out)
+		return listRecords(env, resp.GetRecords())
+	})
+}
+
+func showSignIn(env *environment, signIn *pb.SignIn) error {
+	r := signIn.GetRequester()
+	s := newSheet(env.out)
+	s.line("Sign-in", signIn.GetId())
+	s.line("Account", safe(signIn.GetAccount()))
+	s.line("Application", application(signIn))
+	s.line("State", enumWord(signIn.GetState(), "SIGN_IN_STATE_"))
+	s.line("Begun", local(signIn.GetBeginTime()))
+	s.line("Ends or ended", local(signIn.GetExpireTime()))
+	s.line("From", from(r.GetAddress()))
+	s.line("Place", safe(r.GetPlace()))
+	s.line("Requester's device", safe(r.GetDevice()))
+	s.line("Program", safe(r.GetProgram()))
+	s.line("Message", safe(signIn.GetMessage()))
+	s.line("Decided by device", short(signIn.GetDecidedBy()))
+	s.line("Reason of the denial", safe(signIn.GetDenyReason()))
+	s.line("Called off because", safe(signIn.GetCancelCause()))
+	s.line("Wrong codes left", fmt.Sprint(signIn.GetTriesLeft()))
+	return s.flush()
+}

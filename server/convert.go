@@ -1,0 +1,248 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/server/approval"
+
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+// This file turns values of package approval into messages of the API. What it
+// does not know becomes the enum's zero value, which means nothing good.
+
+// timestamp returns t as the API writes it; the zero time is left out.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// deviceMessage returns a device with whether it is connected now.
+func (s *Server) deviceMessage(d *approval.Device) *pb.Device {
+	m := &pb.Device{
+		Id:            d.ID,
+		Account:       d.Account,
+		Name:          d.Name,
+		Kind:          deviceKind(d.Kind),
+		KeyStorage:    d.KeyStorage,
+		ApprovalKeyId: d.ApprovalID,
+		State:         deviceState(d.State),
+		EnrollTime:    timestamp(d.Enrolled),
+		EnrolledBy:    enrolledBy(d.EnrolledBy),
+		LastSeenTime:  timestamp(d.LastSeen),
+		Connected:     d.State == approval.DeviceTrusted && s.broker.Connected(d.ID),
+		RevokeTime:    timestamp(d.Revoked),
+		RevokeReason:  d.RevokeReason,
+	}
+	if d.State == approval.DeviceRevoked {
+		m.RevokedBy = actorWords(d.RevokedBy)
+	}
+	return m
+}
+
+func (s *Server) deviceMessages(devices []approval.Device) []*pb.Device {
+	messages := make([]*pb.Device, len(devices))
+	for i := range devices {
+		messages[i] = s.deviceMessage(&devices[i])
+	}
+	return messages
+}
+
+// enrolledBy says how a device came to be trusted: a device of the account
+// approved it, or an administrator invited it.
+func enrolledBy(a approval.Actor) string {
+	if a.Kind == approval.ActorDevice {
+		return "approval on " + actorWords(a)
+	}
+	return "invitation by " + actorWords(a)
+}
+
+// actorWords says who did something: an administrator by uid and name, which
+// is enough, all others by kind and id.
+func actorWords(a approval.Actor) string {
+	switch {
+	case a.ID == "":
+		return string(a.Kind)
+	case a.Kind == approval.ActorAdministrator:
+		return a.ID
+	}
+	return string(a.Kind) + " " + a.ID
+}
+
+func deviceKind(kind string) pb.DeviceKind {
+	switch kind {
+	case "terminal":
+		return pb.DeviceKind_DEVICE_KIND_TERMINAL
+	case "desktop":
+		return pb.DeviceKind_DEVICE_KIND_DESKTOP
+	case "phone":
+		return pb.DeviceKind_DEVICE_KIND_PHONE
+	case "tablet":
+		return pb.DeviceKind_DEVICE_KIND_TABLET
+	case "watch":
+		return pb.DeviceKind_DEVICE_KIND_WATCH
+	case "other":
+		return pb.DeviceKind_DEVICE_KIND_OTHER
+	}
+	return pb.DeviceKind_DEVICE_KIND_UNSPECIFIED
+}
+
+func deviceState(state approval.DeviceState) pb.DeviceState {
+	switch state {
+	case approval.DeviceTrusted:
+		return pb.DeviceState_DEVICE_STATE_TRUSTED
+	case approval.DeviceRevoked:
+		return pb.DeviceState_DEVICE_STATE_REVOKED
+	}
+	return pb.DeviceState_DEVICE_STATE_UNSPECIFIED
+}
+
+func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
+	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended}
+	for _, p := range screen.Prompts {
+		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document})
+	}
+	for _, c := range screen.Codes {
+		m.Codes = append(m.Codes, &pb.OutstandingCode{
+			SignInId:   c.SignIn,
+			Document:   c.Document,
+			Code:       c.Code,
+			ExpireTime: timestamp(c.Expires),
+		})
+	}
+	return m
+}
+
+// maxTries is how many wrong codes a sign-in bears; docs/protocol.md promises
+// it, and a test holds it against what package approval counts.
+const maxTries = 5
+
+// signInMessage returns a sign-in as it is at a moment.
+func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
+	state := s.At(now)
+	m := &pb.SignIn{
+		Id:          s.ID,
+		Account:     s.Account,
+		Application: s.Application,
+		State:       signInState(state),
+		Requester: &pb.Requester{
+			Address: s.Requester.Address,
+			Place:   s.Requester.Place,
+			Device:  s.Requester.Device,
+			Program: s.Requester.Program,
+			Session: s.Requester.Session,
+		},
+		Message:          s.Message,
+		BeginTime:        timestamp(s.Begun),
+		ExpireTime:       timestamp(s.Ends(now)),
+		TriesLeft:        int32(max(0, maxTries-s.Tries)),
+		DecidedBy:        s.DecidedBy,
+		DenyReason:       s.DenyReason,
+		TrustedDevices:   int32(s.Trusted),
+		ConnectedDevices: int32(s.Connected),
+	}
+	if state == approval.Cancelled {
+		m.CancelCause = string(s.CancelCause)
+	}
+	return m
+}
+
+func signInState(state approval.State) pb.SignInState {
+	switch state {
+	case approval.Pending:
+		return pb.SignInState_SIGN_IN_STATE_PENDING
+	case approval.Approved:
+		return pb.SignInState_SIGN_IN_STATE_APPROVED
+	case approval.Verified:
+		return pb.SignInState_SIGN_IN_STATE_VERIFIED
+	case approval.Denied:
+		return pb.SignInState_SIGN_IN_STATE_DENIED
+	case approval.Expired:
+		return pb.SignInState_SIGN_IN_STATE_EXPIRED
+	case approval.Cancelled:
+		return pb.SignInState_SIGN_IN_STATE_CANCELLED
+	}
+	return pb.SignInState_SIGN_IN_STATE_UNSPECIFIED
+}
+
+func accountMessage(a *approval.Account) *pb.Account {
+	m := &pb.Account{
+		Name:           a.Name,
+		CreateTime:     timestamp(a.Created),
+		SuspendTime:    timestamp(a.Suspended),
+		SuspendReason:  a.SuspendReason,
+		TrustedDevices: int32(a.Trusted),
+	}
+	switch a.State {
+	case approval.AccountActive:
+		m.State = pb.AccountState_ACCOUNT_STATE_ACTIVE
+	case approval.AccountSuspended:
+		m.State = pb.AccountState_ACCOUNT_STATE_SUSPENDED
+	}
+	return m
+}
+
+func applicationMessage(a *approval.Application) *pb.Application {
+	return &pb.Application{
+		Id:         a.ID,
+		Name:       a.Name,
+		CreateTime: timestamp(a.Created),
+		TokenTime:  timestamp(a.TokenMade),
+	}
+}
+
+func recordMessages(records []approval.Record) []*pb.AuditRecord {
+	messages := make([]*pb.AuditRecord, len(records))
+	for i, r := range records {
+		messages[i] = &pb.AuditRecord{
+			Sequence:    r.Sequence,
+			Time:        timestamp(r.Time),
+			Event:       string(r.Event),
+			Actor:       &pb.Actor{Kind: string(r.Actor.Kind), Id: r.Actor.ID},
+			Account:     r.Account,
+			Device:      r.Device,
+			Application: r.Application,
+			SignIn:      r.SignIn,
+			Address:     r.Address,
+			Detail:      r.Detail,
+			Statement:   r.Statement,
+		}
+	}
+	return messages
+}
+
+// jwkJSON returns a key as a JSON Web Key.
+func jwkJSON(key statement.JWK) (string, error) {
+	b, err := json.Marshal(key)
+	if err != nil {
+		return "", fmt.Errorf("encoding the approval key: %w", err)
+	}
+	return string(b), nil
+}
+
+// jwksJSON returns the key that signs grants as a JWK Set (RFC 7517, 5).
+func jwksJSON(keyID string, key statement.JWK) (string, error) {
+	type signingKey struct {
+		Alg string `json:"alg"`
+		Crv string `json:"crv"`
+		Kid string `json:"kid"`
+		Kty string `json:"kty"`
+		Use string `json:"use"`
+		X   string `json:"x"`
+		Y   string `json:"y"`
+	}
+	b, err := json.Marshal(map[string][]signingKey{"keys": {{
+		Alg: "ES256", Crv: key.Crv, Kid: keyID, Kty: key.Kty, Use: "sig", X: key.X, Y: key.Y,
+	}}})
+	if err != nil {
+		return "", fmt.Errorf("encoding the signing key: %w", err)
+	}
+	return string(b), nil
+}

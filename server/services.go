@@ -1,0 +1,195 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/countersignd/countersign/server/approval"
+
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+type enrollmentService struct {
+	pb.UnimplementedEnrollmentServiceServer
+	server *Server
+}
+
+// GetDeployment implements the API.
+func (e *enrollmentService) GetDeployment(context.Context, *pb.GetDeploymentRequest) (*pb.GetDeploymentResponse, error) {
+	return &pb.GetDeploymentResponse{DeploymentId: e.server.broker.Deployment()}, nil
+}
+
+// EnrollDevice implements the API.
+func (e *enrollmentService) EnrollDevice(ctx context.Context, req *pb.EnrollDeviceRequest) (*pb.EnrollDeviceResponse, error) {
+	who := callerOf(ctx)
+	d, err := e.server.broker.EnrollDevice(ctx, approval.Enrolling{
+		Device:    who.device,
+		Token:     req.GetInvitationToken(),
+		Statement: req.GetStatement(),
+		Address:   remoteIP(ctx),
+	})
+	if err != nil {
+		return nil, err
+	}
+	who.conn.promote(classDevice, who.device)
+	return &pb.EnrollDeviceResponse{Device: e.server.deviceMessage(&d)}, nil
+}
+
+// RequestTrust implements the API.
+func (e *enrollmentService) RequestTrust(ctx context.Context, req *pb.RequestTrustRequest) (*pb.RequestTrustResponse, error) {
+	id, expires, err := e.server.broker.RequestTrust(ctx, approval.Requesting{
+		Device:    callerOf(ctx).device,
+		Statement: req.GetStatement(),
+		Address:   remoteIP(ctx),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RequestTrustResponse{RequestId: id, ExpireTime: timestamp(expires)}, nil
+}
+
+// CompleteTrust implements the API.
+func (e *enrollmentService) CompleteTrust(ctx context.Context, req *pb.CompleteTrustRequest) (*pb.CompleteTrustResponse, error) {
+	who := callerOf(ctx)
+	d, err := e.server.broker.CompleteTrust(ctx, who.device, req.GetRequestId(), req.GetCode(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	who.conn.promote(classDevice, who.device)
+	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d)}, nil
+}
+
+type deviceService struct {
+	pb.UnimplementedDeviceServiceServer
+	server *Server
+}
+
+// DecideSignIn implements the API.
+func (d *deviceService) DecideSignIn(ctx context.Context, req *pb.DecideSignInRequest) (*pb.DecideSignInResponse, error) {
+	c, err := d.server.broker.Decide(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.DecideSignInResponse{Code: c.Digits, ExpireTime: timestamp(c.Expires)}, nil
+}
+
+// CreateCode implements the API.
+func (d *deviceService) CreateCode(ctx context.Context, req *pb.CreateCodeRequest) (*pb.CreateCodeResponse, error) {
+	c, err := d.server.broker.CreateCode(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CreateCodeResponse{Code: c.Digits, ExpireTime: timestamp(c.Expires)}, nil
+}
+
+// ListDevices implements the API.
+func (d *deviceService) ListDevices(ctx context.Context, _ *pb.ListDevicesRequest) (*pb.ListDevicesResponse, error) {
+	devices, err := d.server.broker.Devices(ctx, callerOf(ctx).device)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ListDevicesResponse{Devices: d.server.deviceMessages(devices)}, nil
+}
+
+// RevokeDevice implements the API.
+func (d *deviceService) RevokeDevice(ctx context.Context, req *pb.RevokeDeviceRequest) (*pb.RevokeDeviceResponse, error) {
+	revoked, err := d.server.broker.RevokeDevice(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RevokeDeviceResponse{Device: d.server.deviceMessage(&revoked)}, nil
+}
+
+// UpdateDevice implements the API.
+func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
+	renamed, err := d.server.broker.RenameDevice(ctx, callerOf(ctx).device, req.GetName(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.UpdateDeviceResponse{Device: d.server.deviceMessage(&renamed)}, nil
+}
+
+// GetSelf implements the API.
+func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
+	self, suspended, err := d.server.broker.Self(ctx, callerOf(ctx).device)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetSelfResponse{
+		Device:           d.server.deviceMessage(&self),
+		AccountSuspended: suspended,
+		DeploymentId:     d.server.broker.Deployment(),
+		ServerTime:       timestamp(time.Now()),
+	}, nil
+}
+
+type signInService struct {
+	pb.UnimplementedSignInServiceServer
+	server *Server
+}
+
+// proved passes on the error of an operation that checked the caller's token.
+// If the token was good, the connection is an application's from now on. A
+// malformed field says nothing, since it may have been looked at first.
+func (c caller) proved(err error) error {
+	good := err == nil
+	if refused, ok := errors.AsType[*approval.Error](err); ok {
+		good = refused.Reason != approval.ReasonUnauthenticated && refused.Reason != approval.ReasonInvalidField
+	}
+	if good {
+		c.conn.promote(classApplication, "")
+	}
+	return err
+}
+
+// BeginSignIn implements the API.
+func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequest) (*pb.BeginSignInResponse, error) {
+	who, r := callerOf(ctx), req.GetRequester()
+	signIn, err := g.server.broker.BeginSignIn(ctx, who.token, approval.Request{
+		Account: req.GetAccount(),
+		Requester: approval.Requester{
+			Address: r.GetAddress(),
+			Place:   r.GetPlace(),
+			Device:  r.GetDevice(),
+			Program: r.GetProgram(),
+			Session: r.GetSession(),
+		},
+		Message: req.GetMessage(),
+	})
+	if err := who.proved(err); err != nil {
+		return nil, err
+	}
+	return &pb.BeginSignInResponse{SignIn: signInMessage(&signIn, time.Now())}, nil
+}
+
+// VerifySignIn implements the API.
+func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRequest) (*pb.VerifySignInResponse, error) {
+	who := callerOf(ctx)
+	admission, err := g.server.broker.VerifySignIn(ctx, who.token, req.GetSignInId(), req.GetCode())
+	if err := who.proved(err); err != nil {
+		return nil, err
+	}
+	key, err := jwkJSON(admission.Receipt.ApprovalKey)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.VerifySignInResponse{
+		Grant: admission.Grant,
+		Receipt: &pb.Receipt{
+			Statement:   admission.Receipt.Statement,
+			DeviceId:    admission.Receipt.Device,
+			ApprovalKey: key,
+		},
+	}, nil
+}
+
+// CancelSignIn implements the API.
+func (g *signInService) CancelSignIn(ctx context.Context, req *pb.CancelSignInRequest) (*pb.CancelSignInResponse, error) {
+	who := callerOf(ctx)
+	signIn, err := g.server.broker.CancelSignIn(ctx, who.token, req.GetSignInId())
+	if err := who.proved(err); err != nil {
+		return nil, err
+	}
+	return &pb.CancelSignInResponse{SignIn: signInMessage(&signIn, time.Now())}, nil
+}
