@@ -1,0 +1,228 @@
+// Package agent is the device's side of Countersign: it enrols a device, watches
+// for prompts, asks the person, and signs the answer. Programs that face the
+// person, in a terminal or a window, are built on it.
+//
+// # What it sees to
+//
+//   - Keys, counter and state are durable before anybody relies on them (state.go).
+//   - A prompt is shown as the bytes that came say, and these bytes are signed. What
+//     does not parse, is for another account, or asks for something this version
+//     cannot show is not shown and cannot be allowed; the status says so.
+//   - Nothing is decided here. Only [Agent.Answer] decides, and it is called
+//     because a person did something.
+//   - There is one statement under way at a time, so that the server sees
+//     the counters rise, and it is the same bytes however often it has to be sent.
+//   - What to do about an error is in one table ([ReactionTo]).
+//
+// # What it does not
+//
+// It keeps nothing secret from other programs of the same user, and it does not
+// correct this device's clock. It trusts the server for what is asked and when,
+// and for nothing else: without a signature of this device nobody gets in with it.
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/countersignd/countersign/device-agent/keystore"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/statement"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+// A Prompter shows the person what there is to decide.
+type Prompter interface {
+	// Show is told everything that is to be shown now; it replaces what was
+	// shown before. It is called from one goroutine, and soon returns. What
+	// the person answers, the Prompter hands to [Agent.Answer], later and on
+	// a goroutine of its own.
+	Show(Screen)
+}
+
+// A Screen is all that is to be shown at one moment.
+//
+// Prompts and codes end at their time also if no further Screen says so, as when
+// the connection is lost: who shows them looks at the clock.
+type Screen struct {
+	Prompts   []Prompt // that can be answered, oldest first
+	Codes     []Code   // that this device has earned and that are good still, oldest first
+	Suspended bool     // the account is suspended, and nothing can be answered
+	Status    string   // one line: the connection, and what is wrong
+}
+
+// A Prompt is a question to the person. The embedded fields are what exactly the
+// signed bytes say. All texts but the application's name are a stranger's
+// words: show them through text.Isolate.
+type Prompt struct {
+	statement.Prompt
+	document []byte // as it came
+}
+
+// ExpireTime returns when the prompt ends.
+func (p Prompt) ExpireTime() time.Time { return time.Unix(p.Expires, 0) }
+
+// A Code lets a sign-in in. It is for the eyes of the person only.
+type Code struct {
+	Prompt     Prompt    // that was allowed
+	Digits     string    // six decimal digits
+	ExpireTime time.Time // when it stops being good
+}
+
+// An Agent acts for one trusted device. Its methods may be called at the same
+// time.
+type Agent struct {
+	dir         string
+	state       State
+	keys        *keystore.Keys
+	certificate tls.Certificate
+	approvalKey string // key id
+
+	dialer func(context.Context, string) (net.Conn, error) // nil: TCP; for tests
+	clocks func() clocks
+
+	// signing holds one token while a statement is under way.
+	signing chan struct{}
+	// bell has one slot; it is rung when the screen may have changed.
+	bell chan struct{}
+
+	mu       sync.Mutex
+	conn     *Conn              // of the stream that stands; nil while there is none
+	up       chan struct{}      // closed while conn is not nil
+	latest   set                // what the stream said last
+	answered map[string]*answer // by sign-in id: what this process answered
+	status   string
+}
+
+// Open makes an Agent for the trusted device in dir. The error wraps
+// [ErrNotEnrolled] if there is none or its enrolment is not finished, and the
+// errors of [keystore.Open] if its keys cannot be used. Open does not use the
+// network. The Agent needs no closing; what it opens, [Agent.Run] closes.
+func Open(dir, passphrase string) (*Agent, error) {
+	state, err := LoadState(dir)
+	if err != nil {
+		return nil, err
+	}
+	if state.Phase != Trusted {
+		return nil, fmt.Errorf("%w: it was begun and not finished: run countersign-agent enroll again, without an invitation", ErrNotEnrolled)
+	}
+	keys, err := keystore.Open(dir, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	return newAgent(dir, state, keys)
+}
+
+func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
+	device, err := pin.KeyID(keys.Identity.Public())
+	if err != nil {
+		return nil, fmt.Errorf("looking at the identity key: %w", err)
+	}
+	if device != state.Device {
+		return nil, fmt.Errorf("%s: the keys are not those of the device that %s names: restore both from one backup, or enrol this device anew", dir, stateName)
+	}
+	approvalKey, err := pin.KeyID(keys.Approval.Public())
+	if err != nil {
+		return nil, fmt.Errorf("looking at the approval key: %w", err)
+	}
+	certificate, err := pin.Certificate(keys.Identity, "countersign device")
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{
+		dir:         dir,
+		state:       state,
+		keys:        keys,
+		certificate: certificate,
+		approvalKey: approvalKey,
+		clocks:      readClocks,
+		signing:     make(chan struct{}, 1),
+		bell:        make(chan struct{}, 1),
+		up:          make(chan struct{}),
+		answered:    make(map[string]*answer),
+	}, nil
+}
+
+// State returns what is known of this device without the network.
+func (a *Agent) State() State { return a.state }
+
+// Self asks the server what it thinks of this device.
+func (a *Agent) Self(ctx context.Context) (*countersignv1.GetSelfResponse, error) {
+	conn, done, err := a.borrow()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	self, err := countersignv1.NewDeviceServiceClient(conn).GetSelf(ctx, &countersignv1.GetSelfRequest{})
+	if err != nil {
+		return nil, a.explain(conn, err)
+	}
+	if err := a.checkSelf(self); err != nil {
+		return nil, err
+	}
+	return self, nil
+}
+
+// checkSelf refuses an answer that is about another device than this one.
+func (a *Agent) checkSelf(self *countersignv1.GetSelfResponse) error {
+	if self.GetDeploymentId() != a.state.Deployment {
+		return errors.New("the server belongs to another deployment than the one this device was enrolled in: ask the administrator")
+	}
+	if d := self.GetDevice(); d.GetId() != a.state.Device || d.GetApprovalKeyId() != a.approvalKey {
+		return errors.New("the server knows this device with other keys than it has: ask the administrator to revoke it, and enrol it anew")
+	}
+	return nil
+}
+
+// Devices returns the devices of this device's account, revoked ones included,
+// oldest first.
+func (a *Agent) Devices(ctx context.Context) ([]*countersignv1.Device, error) {
+	conn, done, err := a.borrow()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	list, err := countersignv1.NewDeviceServiceClient(conn).ListDevices(ctx, &countersignv1.ListDevicesRequest{})
+	if err != nil {
+		return nil, a.explain(conn, err)
+	}
+	return list.GetDevices(), nil
+}
+
+// borrow returns the connection of the stream, or a new one if there is none.
+func (a *Agent) borrow() (conn *Conn, done func(), err error) {
+	a.mu.Lock()
+	conn = a.conn
+	a.mu.Unlock()
+	if conn != nil {
+		return conn, func() {}, nil
+	}
+	conn, err = a.newConn()
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, func() { conn.Close() }, nil
+}
+
+func (a *Agent) newConn() (*Conn, error) {
+	server := Server{Address: a.state.Server, Pin: a.state.Pin}
+	if a.dialer != nil {
+		return dial(server, &a.certificate, a.dialer)
+	}
+	return Dial(server, &a.certificate)
+}
+
+// explain is [Conn.Explain] with the words for a device that knew its server.
+func (a *Agent) explain(conn *Conn, err error) error {
+	err = conn.Explain(err)
+	if wrong, ok := errors.AsType[*WrongServerError](err); ok {
+		return &explained{"the server's key " + wrong.short() + "is not the one this device was enrolled with: " +
+			"it is another server, or its key was replaced. Nothing was sent to it. Ask the administrator before going on", err}
+	}
+	return err
+}

@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+const (
+	// tryTimeout is how long one attempt to hand in a decision may take.
+	tryTimeout = 10 * time.Second
+
+	// maxDecisionPause is short, since a person waits.
+	maxDecisionPause = 2 * time.Second
+
+	// minPatience is how long a deny is tried at least: it does no harm late.
+	minPatience = 20 * time.Second
+)
+
+// ErrGone says that there is nothing to answer: the prompt was answered
+// elsewhere, called off, or is over.
+var ErrGone = errors.New("this request is gone: it was answered on another device, called off, or is over")
+
+// Answer signs the person's answer to a prompt and hands it in. decision is
+// statement.Allow or statement.Deny. With a deny, reason may be
+// statement.Mistake or statement.NotMe; it may also follow the deny in a second
+// Answer. A deny may follow an allow, and voids its code.
+//
+// The code is set after an allow and only then. If the network fails, Answer
+// hands in the same statement again until the prompt is over or ctx is done. The
+// error wraps [ErrGone] if there is no such prompt here; for other refusals see [Reason].
+func (a *Agent) Answer(ctx context.Context, signIn, decision, reason string) (Code, error) {
+	// One statement at a time: if two of them overtook each other, the server
+	// would see a counter step back and take the key for copied.
+	select {
+	case a.signing <- struct{}{}:
+		defer func() { <-a.signing }()
+	case <-ctx.Done():
+		return Code{}, ctx.Err()
+	}
+	prompt, err := a.find(signIn, decision)
+	if err != nil {
+		return Code{}, err
+	}
+	deadline := prompt.ExpireTime()
+	if patient := time.Now().Add(minPatience); decision == statement.Deny && deadline.Before(patient) {
+		deadline = patient
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	response, err := a.handIn(ctx, prompt, decision, reason)
+	if err != nil {
+		return Code{}, err
+	}
+	ans := &answer{prompt: prompt, decision: decision, forget: time.Now().Add(keepAnswers)}
+	var code Code
+	if decision == statement.Allow {
+		if code, err = newCode(prompt, response.GetCode(), response.GetExpireTime().AsTime()); err != nil {
+			return Code{}, err
+		}
+		ans.code, ans.forget = &code, code.ExpireTime
+	}
+	a.mu.Lock()
+	a.answered[signIn] = ans
+	a.settleLocked(time.Now())
+	a.mu.Unlock()
+	a.ring()
+	return code, nil
+}
+
+// find returns the prompt to answer. What is not shown cannot be allowed.
+func (a *Agent) find(signIn, decision string) (Prompt, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.latest.prompts {
+		if p.SignIn != signIn {
+			continue
+		}
+		if decision == statement.Allow && (a.latest.suspended || !time.Now().Before(p.ExpireTime())) {
+			return Prompt{}, ErrGone
+		}
+		return p, nil
+	}
+	if decision == statement.Deny {
+		for _, c := range a.latest.codes {
+			if c.Prompt.SignIn == signIn {
+				return c.Prompt, nil
+			}
+		}
+		if ans := a.answered[signIn]; ans != nil {
+			return ans.prompt, nil
+		}
+	}
+	return Prompt{}, ErrGone
+}
+
+// handIn signs a decision and sends it until the server has answered it.
+func (a *Agent) handIn(ctx context.Context, prompt Prompt, decision, reason string) (*countersignv1.DecideSignInResponse, error) {
+	var signed, signedFor string // the statement, and the server key in it
+	var again bool               // it was signed a second time
+	var lastErr error
+	pause := backoff{max: maxDecisionPause}
+	for {
+		conn, err := a.connected(ctx)
+		if err != nil {
+			return nil, gaveUp(lastErr)
+		}
+		if signed == "" {
+			signedFor = conn.ServerKey()
+			if signed, err = a.sign(prompt, decision, reason, signedFor); err != nil {
+				return nil, err
+			}
+		}
+		response, err := decide(ctx, conn, signed)
+		if err == nil {
+			return response, nil
+		}
+		// Behind the system's roots, a server may have another key after a
+		// restart, and the connection was made anew unnoticed.
+		stale := Reason(err) == countersignv1.ErrorReason_ERROR_REASON_STATEMENT_MISMATCH && conn.ServerKey() != signedFor
+		if stale && !again {
+			signed, again = "", true
+			continue
+		}
+		lastErr = a.explain(conn, err)
+		if ReactionTo(err) != Retry {
+			return nil, lastErr
+		}
+		if sleep(ctx, pause.next()) != nil {
+			return nil, gaveUp(lastErr)
+		}
+	}
+}
+
+func decide(ctx context.Context, conn *Conn, signed string) (*countersignv1.DecideSignInResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	return countersignv1.NewDeviceServiceClient(conn).DecideSignIn(ctx,
+		&countersignv1.DecideSignInRequest{Statement: signed})
+}
+
+// gaveUp is the error of an answer that the server never confirmed.
+func gaveUp(lastErr error) error {
+	if lastErr == nil {
+		lastErr = errors.New("there is no connection to the server")
+	}
+	return fmt.Errorf("%w. Whether the answer counted is not known", lastErr)
+}
+
+// connected returns the connection of the stream, and waits for it if there is none.
+func (a *Agent) connected(ctx context.Context) (*Conn, error) {
+	for {
+		a.mu.Lock()
+		conn, up := a.conn, a.up
+		a.mu.Unlock()
+		if conn != nil {
+			return conn, ctx.Err()
+		}
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// sign makes the statement. The counter is used up even if signing fails.
+func (a *Agent) sign(prompt Prompt, decision, reason, serverKey string) (string, error) {
+	counter, err := nextCounter(a.dir)
+	if err != nil {
+		return "", err
+	}
+	return statement.Sign(a.keys.Approval, statement.Decision{
+		Account:     prompt.Account,
+		Application: prompt.Application.ID,
+		ApprovalKey: a.approvalKey,
+		Aud:         a.state.Deployment,
+		Counter:     counter,
+		Decision:    decision,
+		Device:      a.state.Device,
+		Iat:         time.Now().Unix(),
+		Nonce:       prompt.Nonce,
+		// The bytes that came, not those that the fields would give.
+		Prompt:    base64.RawURLEncoding.EncodeToString(prompt.document),
+		Reason:    reason,
+		ServerKey: serverKey,
+		SignIn:    prompt.SignIn,
+	})
+}

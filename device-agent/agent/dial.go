@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// The limits that client and server agree on.
+const (
+	maxMessage  = 64 << 10
+	maxHeaders  = 8 << 10
+	dialTimeout = 10 * time.Second // to connect, without the handshake
+)
+
+// A WrongServerError says that a server showed another key than the pinned one.
+// Nothing was sent to it.
+type WrongServerError struct {
+	Got string // key id of the key it showed; empty if that was none
+}
+
+func (e *WrongServerError) Error() string {
+	return "the server's key " + e.short() + "is not the expected one: it is another server, or its key was replaced. " +
+		"Nothing was sent to it. Ask the administrator before going on"
+}
+
+func (e *WrongServerError) short() string {
+	if e.Got == "" {
+		return ""
+	}
+	return "(" + Fingerprint(e.Got) + " …) "
+}
+
+// A Conn is a connection to a server that knows whom it reached and why it
+// failed.
+type Conn struct {
+	*grpc.ClientConn
+	address string
+	dial    func(ctx context.Context, address string) (net.Conn, error)
+
+	mu        sync.Mutex
+	serverKey string // of the latest handshake that succeeded
+	failure   error  // of the latest attempt to connect; nil if it succeeded
+}
+
+// A Server is where a server is and how to know it.
+type Server struct {
+	Address string // host and port
+	Pin     string // key id of its TLS key; if empty, the system's roots vouch for it
+}
+
+// Dial prepares a connection to the server, showing cert or, if it is nil, no
+// certificate. It does not use the network yet. The connection reads no proxy
+// settings and sends nothing before the server has shown the right key.
+func Dial(server Server, cert *tls.Certificate, options ...grpc.DialOption) (*Conn, error) {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return dial(server, cert, func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	}, options...)
+}
+
+func dial(server Server, cert *tls.Certificate, dialer func(context.Context, string) (net.Conn, error), options ...grpc.DialOption) (*Conn, error) {
+	host, _, err := net.SplitHostPort(server.Address)
+	if err != nil {
+		return nil, fmt.Errorf("the server's address is not a host and port: %w", err)
+	}
+	c := &Conn{address: server.Address, dial: dialer}
+	config := pin.ClientConfigWithRoots(cert, host)
+	if server.Pin != "" {
+		config = pin.ClientConfig(cert, server.Pin)
+		verify := config.VerifyConnection
+		config.VerifyConnection = func(cs tls.ConnectionState) error {
+			if err := verify(cs); err != nil {
+				got, _ := pin.PeerKeyID(cs)
+				return &WrongServerError{Got: got}
+			}
+			return nil
+		}
+	}
+	options = append([]grpc.DialOption{
+		grpc.WithTransportCredentials(handshaker{credentials.NewTLS(config), c}),
+		grpc.WithContextDialer(c.connect),
+		// PermitWithoutStream, so that a connection that a laptop's sleep
+		// has cut is noticed between two calls as well.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithMaxHeaderListSize(maxHeaders),
+		grpc.WithDisableServiceConfig(),
+	}, options...)
+	// passthrough, so that the name is resolved anew for each attempt.
+	c.ClientConn, err = grpc.NewClient("passthrough:///"+server.Address, options...)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection: %w", err)
+	}
+	return c, nil
+}
+
+// Ready connects, and waits until the server has shown the right key. It makes one
+// attempt.
+func (c *Conn) Ready(ctx context.Context) error {
+	c.Connect()
+	for {
+		state := c.GetState()
+		switch state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			return c.Explain(errors.New("the connection failed"))
+		}
+		if !c.WaitForStateChange(ctx, state) {
+			return c.Explain(ctx.Err())
+		}
+	}
+}
+
+// ServerKey returns the key id of the server's TLS key, as the latest handshake
+// has proven it, or "" before the first.
+func (c *Conn) ServerKey() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.serverKey
+}
+
+// Explain returns err, of a call on this connection, as a sentence for a person.
+// [Reason] and [errors.As] still see what it was.
+func (c *Conn) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.mu.Lock()
+	failure := c.failure
+	c.mu.Unlock()
+	var wrong *WrongServerError
+	switch {
+	case errorInfo(err) != nil:
+		// The server's sentences end with a full stop, and ours go on.
+		return &explained{strings.TrimSuffix(text.Escape(status.Convert(err).Message()), "."), err}
+	case errors.As(failure, &wrong):
+		return wrong
+	case failure != nil:
+		return &explained{fmt.Sprintf("cannot reach %s: %s", c.address, plain(failure)), err}
+	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
+		return &explained{fmt.Sprintf("no answer from %s in time", c.address), err}
+	}
+	return &explained{fmt.Sprintf("the connection to %s broke (%s)", c.address, text.Escape(status.Convert(err).Message())), err}
+}
+
+// explained is an error with better words.
+type explained struct {
+	words string
+	err   error
+}
+
+func (e *explained) Error() string { return e.words }
+func (e *explained) Unwrap() error { return e.err }
+
+// plain returns what went wrong without the layers through which it came.
+func plain(err error) string {
+	var errno syscall.Errno
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "there is no host of that name"
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "no answer"
+	}
+	return text.Escape(strings.TrimPrefix(err.Error(), "tls: "))
+}
+
+func (c *Conn) connect(ctx context.Context, address string) (net.Conn, error) {
+	raw, err := c.dial(ctx, address)
+	if err != nil {
+		c.tried("", err)
+	}
+	return raw, err
+}
+
+func (c *Conn) tried(serverKey string, failure error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = failure
+	if failure == nil {
+		c.serverKey = serverKey
+	}
+}
+
+// A handshaker tells its Conn how each handshake went.
+type handshaker struct {
+	credentials.TransportCredentials
+	conn *Conn
+}
+
+func (h handshaker) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secure, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	var serverKey string
+	if err == nil {
+		// Only now, when the server has proven to hold the private key;
+		// VerifyConnection runs before that.
+		serverKey, err = leafKey(info)
+	}
+	h.conn.tried(serverKey, err)
+	if err != nil {
+		return nil, nil, err
+	}
+	return secure, info, nil
+}
+
+func (h handshaker) Clone() credentials.TransportCredentials {
+	return handshaker{h.TransportCredentials.Clone(), h.conn}
+}
+
+// leafKey returns the key id of the server's certificate. A server that the
+// system's roots vouch for shows further certificates after its own.
+func leafKey(info credentials.AuthInfo) (string, error) {
+	tlsInfo, ok := info.(credentials.TLSInfo)
+	if !ok || len(tlsInfo.State.PeerCertificates) == 0 {
+		return "", errors.New("the server showed no certificate")
+	}
+	key, err := pin.KeyID(tlsInfo.State.PeerCertificates[0].PublicKey)
+	if err != nil {
+		return "", fmt.Errorf("the server's certificate cannot be used: %w", err)
+	}
+	return key, nil
+}

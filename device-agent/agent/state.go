@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/countersignd/countersign/internal/invitation"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/internal/text"
+)
+
+// The directory of a device:
+//
+//	device.json   what it is and where its server is   mode 0600
+//	counter       number of its last statement
+//	lock          held while the files above change
+//	keys.pem      or keys.age, see package keystore
+//
+// device.json is written when the keys are durable and before the server is
+// asked (phase "enrolling"), and again when the server has said yes ("trusted").
+// So a device that the server believes in always has its keys, and what was begun can
+// be finished after a crash at any point.
+const stateName = "device.json"
+
+// ErrNotEnrolled is wrapped when a directory holds no device.
+var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, and run countersign-agent enroll")
+
+// The phases of a device.
+const (
+	Enrolling = "enrolling" // the server was or will be asked; the answer is not known
+	Trusted   = "trusted"   // the server said yes
+)
+
+// A State is what is known of this device without the network. Its JSON form
+// is that of device.json.
+type State struct {
+	Account    string `json:"account,omitempty"` // known from phase Trusted on
+	Deployment string `json:"deployment"`        // deployment id of the server
+	Device     string `json:"device"`            // device id
+	Invitation string `json:"invitation,omitempty"`
+	Kind       string `json:"kind"` // terminal, desktop, phone, tablet, watch, other
+	Name       string `json:"name"`
+	Phase      string `json:"phase"`
+	Pin        string `json:"pin,omitempty"`   // key id of the server's TLS key, or else:
+	Roots      string `json:"roots,omitempty"` // "system": the system's roots vouch for the server
+	Server     string `json:"server"`          // host and port
+	Version    int    `json:"version"`         // 1
+}
+
+// LoadState returns what the directory says of its device. The error wraps
+// [ErrNotEnrolled] if it says nothing.
+func LoadState(dir string) (State, error) {
+	path := filepath.Join(dir, stateName)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, fmt.Errorf("%s: %w", dir, ErrNotEnrolled)
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("reading the device's state: %w", err)
+	}
+	s, err := parseState(data)
+	if err != nil {
+		return State{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+var errState = errors.New("the file is damaged or was written by a newer version: restore it, update this program, or enrol this device anew")
+
+// parseState is the inverse of encode and accepts nothing but its results.
+func parseState(data []byte) (State, error) {
+	var s State
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&s); err != nil || !s.valid() {
+		return State{}, errState
+	}
+	if again, err := s.encode(); err != nil || !bytes.Equal(again, data) {
+		return State{}, errState
+	}
+	return s, nil
+}
+
+func (s State) encode() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(s)
+	return b.Bytes(), err
+}
+
+// save makes s durable. The caller holds the lock.
+func (s State) save(dir string) error {
+	data, err := s.encode()
+	if err == nil {
+		_, err = parseState(data) // never write what cannot be read again
+	}
+	if err == nil {
+		err = writeFile(dir, stateName, data)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the device's state: %w", err)
+	}
+	return nil
+}
+
+func (s State) valid() bool {
+	switch s.Phase {
+	case Enrolling:
+		if s.Account != "" || s.Invitation == "" {
+			return false
+		}
+	case Trusted:
+		if !statement.ValidAccount(s.Account) || s.Invitation != "" {
+			return false
+		}
+	default:
+		return false
+	}
+	// A link has the same fields under the same rules; one token is as good
+	// as another here.
+	link := s.link()
+	if link.Token == "" {
+		link.Token = invitation.NewToken()
+	}
+	parsed, err := invitation.Parse(link.URL())
+	return err == nil && parsed == link &&
+		s.Version == 1 &&
+		pin.ValidKeyID(s.Device) &&
+		(s.Pin != "") != (s.Roots == "system") && (s.Pin == "" || s.Roots == "") &&
+		validName(s.Name) == nil && validKind(s.Kind)
+}
+
+// link returns the invitation that the state holds.
+func (s State) link() invitation.Link {
+	return invitation.Link{Server: s.Server, Deployment: s.Deployment, Pin: s.Pin, Token: s.Invitation}
+}
+
+// Fingerprint returns a short form of a device id, for people who compare two
+// screens: its first 16 characters, which are 80 bits, in groups of four.
+func Fingerprint(device string) string {
+	if !pin.ValidKeyID(device) {
+		return ""
+	}
+	return device[:4] + " " + device[4:8] + " " + device[8:12] + " " + device[12:16]
+}
+
+func validName(name string) error {
+	if name == "" {
+		return errors.New("the device needs a name")
+	}
+	return text.Check(name)
+}
+
+// kinds are the kinds of devices, as an enrolment says them.
+var kinds = []string{"terminal", "desktop", "phone", "tablet", "watch", "other"}
+
+func validKind(kind string) bool { return slices.Contains(kinds, kind) }

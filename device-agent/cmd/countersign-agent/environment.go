@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/device-agent/keystore"
+)
+
+// An environment is what a command sees of the world. Tests give it other files.
+type environment struct {
+	dir      string // of the device
+	in       io.Reader
+	out, err io.Writer
+	tty      *os.File // standard input, if it is a terminal
+	screen   *os.File // standard output, if it is a terminal that can be drawn on
+	getenv   func(string) string
+
+	lines *bufio.Reader // of in, for those who read lines
+}
+
+func newEnvironment() *environment {
+	env := &environment{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, lines: bufio.NewReaderSize(os.Stdin, maxLine)}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		env.tty = os.Stdin
+	}
+	if term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb" {
+		env.screen = os.Stdout
+	}
+	return env
+}
+
+// maxLine is longer than any line that is to be read, an invitation included.
+const maxLine = 4 << 10
+
+// readLine reads one line, without its end. At the end of input the error is
+// io.EOF. When ctx is done, the read goes on alone, as it cannot be interrupted,
+// until the process ends: nobody must read after that.
+func (env *environment) readLine(ctx context.Context) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		line, err := env.lines.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			err = errors.New("the line is too long")
+		case len(line) > 0:
+			err = nil
+		}
+		read <- result{strings.TrimRight(string(line), "\r\n"), err}
+	}()
+	select {
+	case r := <-read:
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+const passphraseVariable = "COUNTERSIGN_PASSPHRASE"
+
+// passphrase returns the passphrase of the keys, or "" if they have none.
+func (env *environment) passphrase(ctx context.Context) (string, error) {
+	if p := env.getenv(passphraseVariable); p != "" {
+		return p, nil
+	}
+	encrypted, err := keystore.Encrypted(env.dir)
+	if errors.Is(err, keystore.ErrNoKeys) || err == nil && !encrypted {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return env.ask(ctx, "Passphrase of this device's keys: ")
+}
+
+// ask reads a secret from the terminal, without echo.
+func (env *environment) ask(ctx context.Context, question string) (string, error) {
+	if env.tty == nil {
+		return "", fmt.Errorf("a passphrase is needed: run this in a terminal, or set %s", passphraseVariable)
+	}
+	fd := int(env.tty.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return "", fmt.Errorf("preparing the terminal: %w", err)
+	}
+	// Ctrl-C must bring the echo back, and the read cannot be interrupted.
+	stop := context.AfterFunc(ctx, func() {
+		term.Restore(fd, state)
+		fmt.Fprintln(env.err)
+		os.Exit(exitError)
+	})
+	defer stop()
+	fmt.Fprint(env.err, question)
+	secret, err := term.ReadPassword(fd)
+	fmt.Fprintln(env.err)
+	if err != nil {
+		return "", fmt.Errorf("reading the passphrase: %w", err)
+	}
+	return string(secret), nil
+}
+
+// open returns the agent of the enrolled device.
+func (env *environment) open(ctx context.Context) (*agent.Agent, error) {
+	// First, because without a device there is no use in asking for a
+	// passphrase.
+	if _, err := agent.LoadState(env.dir); err != nil {
+		return nil, err
+	}
+	passphrase, err := env.passphrase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return agent.Open(env.dir, passphrase)
+}
+
+// printJSON prints v as one line.
+func (env *environment) printJSON(v any) error {
+	encoder := json.NewEncoder(env.out)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// left says how much time is left, as "4:59".
+func left(d time.Duration) string {
+	// Up, so that it says 0:00 only when it is over.
+	seconds := max(0, int((d+time.Second-1)/time.Second))
+	return fmt.Sprintf("%d:%02d", seconds/60, seconds%60)
+}
+
+// version returns the version of the module this was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/countersignd/countersign/internal/code"
+)
+
+// A face is how a desk shows itself: drawn on a terminal, or printed line by
+// line.
+type face interface {
+	note(line string, now time.Time) // something happened
+	draw(d *desk, now time.Time)     // something may have changed
+}
+
+// A drawing is the face on a terminal: it owns the whole screen, and puts back
+// what was there at the end.
+type drawing struct {
+	out      *os.File
+	notes    []string
+	asked    string // the sign-in for which the bell was rung
+	complete bool   // all that must be seen was drawn
+}
+
+// maxNotes is how many notes are kept; a screen shows fewer.
+const maxNotes = 20
+
+func (v *drawing) note(line string, now time.Time) {
+	v.notes = append(v.notes, now.Local().Format("15:04:05 ")+line)
+	if len(v.notes) > maxNotes {
+		v.notes = v.notes[1:]
+	}
+}
+
+func (v *drawing) draw(d *desk, now time.Time) {
+	width, height, err := term.GetSize(int(v.out.Fd()))
+	if err != nil || width < 1 || height < 1 {
+		width, height = 80, 24
+	}
+	lines, complete := render(d, width, height, now, v.notes)
+	v.complete = complete
+	var b strings.Builder
+	b.WriteString("\x1b[H") // the upper left corner
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		b.WriteString(line + "\x1b[K") // and clear what was behind it
+	}
+	b.WriteString("\x1b[J") // and below
+	if d.view == viewAsk && d.prompt.SignIn != v.asked {
+		v.asked = d.prompt.SignIn
+		b.WriteString("\a")
+	}
+	io.WriteString(v.out, b.String())
+}
+
+// begin takes the terminal over; the returned function gives it back.
+func (v *drawing) begin(tty *os.File) (restore func(), err error) {
+	state, err := term.MakeRaw(int(tty.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("preparing the terminal: %w", err)
+	}
+	io.WriteString(v.out, "\x1b[?1049h\x1b[?25l") // another screen, no cursor
+	return func() {
+		io.WriteString(v.out, "\x1b[?25h\x1b[?1049l")
+		term.Restore(int(tty.Fd()), state)
+	}, nil
+}
+
+// A printout is the face that prints each thing once, in words that scripts
+// may rely on.
+type printout struct {
+	out   io.Writer
+	view  view
+	about string          // the sign-in of view
+	codes map[string]bool // that were printed
+}
+
+func (v *printout) note(line string, _ time.Time) { fmt.Fprintln(v.out, line) }
+
+func (v *printout) draw(d *desk, now time.Time) {
+	for _, c := range d.codes {
+		if !v.codes[c.Prompt.SignIn] {
+			v.codes[c.Prompt.SignIn] = true
+			fmt.Fprintf(v.out, "code: %s\n", code.Group(c.Digits))
+			fmt.Fprintf(v.out, "code is for: %s, good for %s\n", about(c.Prompt), left(c.ExpireTime.Sub(now)))
+			fmt.Fprintln(v.out, "Never read this code to anyone who called you. d takes it back.")
+		}
+	}
+	if d.view == v.view && d.prompt.SignIn == v.about {
+		return
+	}
+	v.view, v.about = d.view, d.prompt.SignIn
+	switch d.view {
+	case viewAsk:
+		fmt.Fprintln(v.out, "Sign-In Requested")
+		for _, f := range fields(d.prompt) {
+			fmt.Fprintln(v.out, strings.TrimRight(fmt.Sprintf("  %s: %s %s", strings.ToLower(f.label), f.value, f.note), " "))
+		}
+		fmt.Fprintf(v.out, "  time left: %s\n", left(d.prompt.ExpireTime().Sub(now)))
+		if n := d.more(now); n > 0 {
+			fmt.Fprintln(v.out, moreWaiting(n))
+		}
+		fmt.Fprintln(v.out, "Answer with a (Allow) or d (Don't Allow) and Enter.")
+	case viewReason:
+		fmt.Fprintln(v.out, "Why? m (my mistake), n (this wasn't me), or Enter alone (don't say).")
+	}
+}

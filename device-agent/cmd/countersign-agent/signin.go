@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/code"
+	"github.com/countersignd/countersign/internal/statement"
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+type signInCmd struct {
+	Account          string `arg:"" help:"The account to sign in to."`
+	Credentials      string `required:"" placeholder:"FILE" help:"The application's credentials, or - for the first line of standard input."`
+	RequesterAddress string `placeholder:"IP" help:"The address that the request comes from (default: unknown)."`
+	Place            string `placeholder:"TEXT" help:"The place, for example 'Berlin, Germany' (default: unknown)."`
+	Device           string `placeholder:"TEXT" help:"The device that signs in (default: this machine's name)."`
+	Program          string `placeholder:"TEXT" help:"The browser or program (default: ${program})."`
+	Message          string `placeholder:"TEXT" help:"The application's message to the owner."`
+	Session          string `placeholder:"ID" help:"Names the browser session: the same one gets the same open sign-in."`
+	Code             string `placeholder:"CODE" help:"The code. Without it, it is asked for."`
+	NoWait           bool   `help:"Do not wait for the approval: the code was got in another way."`
+	JWKS             string `name:"jwks" placeholder:"FILE" help:"Check the grant's signature with these keys, from countersign-server keys jwks."`
+	JSON             bool   `name:"json" help:"Print one JSON object at the end; all else goes to standard error."`
+}
+
+// Help is shown with sign-in --help.
+func (signInCmd) Help() string {
+	return `The credentials are what  countersign-server app add ID --json  printed. They are a secret; keep them in a file of mode 600.
+
+It begins a sign-in, waits for the approval on a trusted device, asks for the code, has it verified, checks the receipt, and prints the grant's claims. The last line is "signed in as ACCOUNT".
+
+Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was called off, 6 the code was wrong too often, or was wrong and there is no other.
+
+With --json: {"signed_in_as", "sign_in", "grant", "grant_signature_checked", "claims", "receipt": {"statement", "device_id", "approval_key"}}`
+}
+
+// A visit is one sign-in from the application's side.
+type visit struct {
+	command     *signInCmd
+	env         *environment
+	out         io.Writer // for words to people
+	conn        *agent.Conn
+	client      pb.SignInServiceClient
+	credentials credentials
+	signIn      *pb.SignIn
+}
+
+// patience is how long an unreachable server is called again.
+const patience = 30 * time.Second
+
+// Run signs in.
+func (c *signInCmd) Run(ctx context.Context, env *environment) error {
+	var keys []statement.JWK
+	var err error
+	if c.JWKS != "" {
+		if keys, err = readKeySet(c.JWKS); err != nil {
+			return err
+		}
+	}
+	if c.Code != "" { // before anybody is rung for nothing
+		if _, err := code.Parse(c.Code); err != nil {
+			return err
+		}
+	}
+	credentials, err := env.readCredentials(ctx, c.Credentials)
+	if err != nil {
+		return err
+	}
+	conn, err := credentials.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	v := &visit{command: c, env: env, out: env.out, conn: conn, client: pb.NewSignInServiceClient(conn), credentials: credentials}
+	if c.JSON {
+		v.out = env.err
+	}
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
+	if !c.NoWait {
+		if err := v.wait(ctx); err != nil {
+			return err
+		}
+	}
+	response, err := v.verify(ctx)
+	if err != nil {
+		return err
+	}
+	return v.admit(response, keys)
+}
+
+func (v *visit) begin(ctx context.Context) error {
+	c := v.command
+	requester := &pb.Requester{Address: c.RequesterAddress, Place: c.Place, Device: c.Device, Program: c.Program, Session: c.Session}
+	if requester.Device == "" {
+		requester.Device = hostName()
+	}
+	if requester.Program == "" {
+		requester.Program = program
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := agent.Persist(ctx, func() error {
+		begun, err := v.client.BeginSignIn(ctx, &pb.BeginSignInRequest{Account: c.Account, Requester: requester, Message: c.Message})
+		v.signIn = begun.GetSignIn()
+		return v.conn.Explain(err)
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(v.out, "sign-in: %s\n", v.signIn.GetId())
+	fmt.Fprintf(v.out, "asked: %d of %d trusted devices are connected\n", v.signIn.GetConnectedDevices(), v.signIn.GetTrustedDevices())
+	return nil
+}
+
+// wait waits until the sign-in is approved, and longer than the server is away.
+func (v *visit) wait(ctx context.Context) error {
+	stream := func() error {
+		watch, err := v.client.WatchSignIn(ctx, &pb.WatchSignInRequest{SignInId: v.signIn.GetId()})
+		if err != nil {
+			return v.conn.Explain(err)
+		}
+		for {
+			message, err := watch.Recv()
+			if err != nil {
+				return v.conn.Explain(err)
+			}
+			v.signIn = message.GetSignIn()
+			if v.signIn.GetState() != pb.SignInState_SIGN_IN_STATE_PENDING {
+				return nil
+			}
+		}
+	}
+	if err := agent.Persist(ctx, stream); err != nil {
+		return refusal(err)
+	}
+	switch v.signIn.GetState() {
+	case pb.SignInState_SIGN_IN_STATE_APPROVED:
+		fmt.Fprintln(v.out, "approved: type the code that the trusted device shows")
+		return nil
+	case pb.SignInState_SIGN_IN_STATE_DENIED:
+		return exitErr{errors.New("denied on a trusted device"), exitDenied}
+	case pb.SignInState_SIGN_IN_STATE_EXPIRED:
+		return exitErr{errors.New("nobody answered in time"), exitNotInTime}
+	case pb.SignInState_SIGN_IN_STATE_CANCELLED:
+		return exitErr{errors.New("the sign-in was called off"), exitNotInTime}
+	}
+	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", v.signIn.GetState())
+}
+
+// verify asks for the code until it is right or there are no more tries.
+func (v *visit) verify(ctx context.Context) (*pb.VerifySignInResponse, error) {
+	for {
+		typed, err := v.typed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		// A code can be used once, so it is not sent again if the answer is
+		// lost; but that the server can be reached is made sure of before.
+		if err := v.reach(ctx); err != nil {
+			return nil, err
+		}
+		response, err := v.client.VerifySignIn(ctx, &pb.VerifySignInRequest{SignInId: v.signIn.GetId(), Code: typed})
+		if err == nil {
+			return response, nil
+		}
+		again := agent.Reason(err) == pb.ErrorReason_ERROR_REASON_SIGN_IN_PENDING ||
+			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_CODE_WRONG && agent.Metadata(err, "tries_left") != "0"
+		err = refusal(v.conn.Explain(err))
+		if !again || v.command.Code != "" {
+			return nil, err
+		}
+		fmt.Fprintf(v.env.err, "%v\n", err)
+	}
+}
+
+func (v *visit) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return agent.Persist(ctx, func() error { return v.conn.Ready(ctx) })
+}
+
+// typed returns six digits. What is not a code is not sent, as it would use up a try.
+func (v *visit) typed(ctx context.Context) (string, error) {
+	if v.command.Code != "" {
+		return code.Parse(v.command.Code)
+	}
+	for {
+		if v.env.tty != nil {
+			fmt.Fprint(v.env.err, "Code: ")
+		}
+		line, err := v.env.readLine(ctx)
+		if errors.Is(err, io.EOF) {
+			return "", exitErr{errors.New("there is no code: standard input has ended"), exitWrongCode}
+		}
+		if err != nil {
+			return "", err
+		}
+		digits, err := code.Parse(line)
+		if err == nil {
+			return digits, nil
+		}
+		fmt.Fprintf(v.env.err, "%v\n", err)
+	}
+}
+
+// refusal gives an error of the server its exit code.
+func refusal(err error) error {
+	switch agent.Reason(err) {
+	case pb.ErrorReason_ERROR_REASON_SIGN_IN_DENIED:
+		return exitErr{err, exitDenied}
+	case pb.ErrorReason_ERROR_REASON_SIGN_IN_EXPIRED, pb.ErrorReason_ERROR_REASON_SIGN_IN_CANCELLED:
+		return exitErr{err, exitNotInTime}
+	case pb.ErrorReason_ERROR_REASON_CODE_WRONG, pb.ErrorReason_ERROR_REASON_TOO_MANY_TRIES, pb.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES:
+		return exitErr{err, exitWrongCode}
+	}
+	return err
+}
+
+// admit checks what the server gave, and prints it.
+func (v *visit) admit(response *pb.VerifySignInResponse, keys []statement.JWK) error {
+	a := admission{v.credentials, v.signIn, response}
+	grant, signed, err := a.claims(keys, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := a.checkReceipt(grant.Iss); err != nil {
+		return err
+	}
+	if v.command.JSON {
+		receipt := response.GetReceipt()
+		return v.env.printJSON(map[string]any{
+			"signed_in_as": grant.Sub, "sign_in": grant.SignInID,
+			"grant": response.GetGrant(), "grant_signature_checked": signed, "claims": grant,
+			"receipt": map[string]string{"statement": receipt.GetStatement(), "device_id": receipt.GetDeviceId(), "approval_key": receipt.GetApprovalKey()},
+		})
+	}
+	fmt.Fprintf(v.out, "receipt: signed by the device %s, about this sign-in\n", agent.Fingerprint(response.GetReceipt().GetDeviceId()))
+	if signed {
+		fmt.Fprintln(v.out, "grant: its signature is right")
+	} else {
+		fmt.Fprintln(v.out, "grant: its signature was not checked (give --jwks)")
+	}
+	fmt.Fprint(v.out, "claims: ")
+	if err := v.env.printJSON(grant); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(v.out, "signed in as %s\n", grant.Sub)
+	return err
+}

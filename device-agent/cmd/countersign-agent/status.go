@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/device-agent/keystore"
+	"github.com/countersignd/countersign/internal/text"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+// callTimeout is how long the server may take to answer a simple question.
+const callTimeout = 15 * time.Second
+
+// maxClockOffset is how wrong this device's clock may be before it matters: a
+// prompt lives for five minutes.
+const maxClockOffset = 30 * time.Second
+
+type statusCmd struct {
+	JSON bool `name:"json" help:"Print one JSON object."`
+}
+
+// Help is shown with status --help.
+func (statusCmd) Help() string {
+	return `Exit code 0 means that this device is trusted, that the server could be reached just now, and that the account is not suspended. Otherwise standard error says in one line what is wrong and what to do.
+
+With --json: {"directory", "phase" ("none", "enrolling" or "trusted"), "account", "server", "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "reachable", "trusted", "suspended", "clock_offset" (seconds this device's clock is ahead), "problem"}`
+}
+
+// A report is all that status says.
+type report struct {
+	Directory   string `json:"directory"`
+	Phase       string `json:"phase"`
+	Account     string `json:"account"`
+	Server      string `json:"server"`
+	Device      string `json:"device"`
+	Fingerprint string `json:"fingerprint"`
+	Name        string `json:"name"`
+	Kind        string `json:"kind"`
+	KeyStorage  string `json:"key_storage"`
+	Encrypted   bool   `json:"encrypted"`
+	Reachable   bool   `json:"reachable"`
+	Trusted     bool   `json:"trusted"`
+	Suspended   bool   `json:"suspended"`
+	ClockOffset int64  `json:"clock_offset"`
+	Problem     string `json:"problem"`
+}
+
+// Run reports on this device.
+func (c *statusCmd) Run(ctx context.Context, env *environment) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	r := report{Directory: env.dir, Phase: "none"}
+	problem := r.look(ctx, env)
+	if problem != nil {
+		r.Problem = problem.Error()
+	}
+	if c.JSON {
+		return errors.Join(problem, env.printJSON(r))
+	}
+	return errors.Join(problem, r.print(env))
+}
+
+// look fills the report in, as far as it comes, and returns what is wrong.
+func (r *report) look(ctx context.Context, env *environment) error {
+	state, err := agent.LoadState(env.dir)
+	if err != nil {
+		return err
+	}
+	r.Phase, r.Account, r.Server = state.Phase, state.Account, state.Server
+	r.Device, r.Fingerprint, r.Name, r.Kind = state.Device, agent.Fingerprint(state.Device), state.Name, state.Kind
+	if r.Encrypted, err = keystore.Encrypted(env.dir); err != nil {
+		return err
+	}
+	r.KeyStorage = "file"
+	a, err := env.open(ctx)
+	if err != nil {
+		return err
+	}
+	asked := time.Now()
+	self, err := a.Self(ctx)
+	if err != nil {
+		r.Reachable = agent.Reason(err) != countersignv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+		return explain(err)
+	}
+	r.Reachable = true
+	r.Trusted = self.GetDevice().GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED
+	r.Suspended = self.GetAccountSuspended()
+	// The server read its clock between the two readings of this one.
+	middle := asked.Add(time.Since(asked) / 2)
+	offset := middle.Sub(self.GetServerTime().AsTime())
+	r.ClockOffset = int64(offset.Round(time.Second) / time.Second)
+	switch {
+	case !r.Trusted:
+		return exitErr{errors.New("the server does not trust this device: ask the administrator"), exitNotTrusted}
+	case r.Suspended:
+		return errors.New("the account is suspended: nothing can be approved until an administrator resumes it")
+	case offset.Abs() > maxClockOffset:
+		return fmt.Errorf("this device's clock is wrong by %v: set it, or requests will seem to be over too early or too late", offset.Abs().Round(time.Second))
+	}
+	return nil
+}
+
+func (r *report) print(env *environment) error {
+	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
+	line := func(label, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", label, value)
+		}
+	}
+	line("directory", text.Escape(r.Directory))
+	line("enrolled", map[string]string{"none": "no", agent.Enrolling: "begun, not finished", agent.Trusted: "yes"}[r.Phase])
+	line("account", r.Account)
+	line("server", r.Server)
+	if r.Phase != "none" {
+		line("device", text.Isolate(r.Name)+" ("+r.Kind+")")
+		line("fingerprint", r.Fingerprint)
+		line("keys", keysLine(r.Directory))
+	}
+	if r.Reachable {
+		line("the server", "answers")
+	}
+	if r.Trusted {
+		line("trusted", "yes")
+		line("account suspended", map[bool]string{true: "yes", false: "no"}[r.Suspended])
+		line("clock", clockLine(r.ClockOffset))
+	}
+	return w.Flush()
+}
+
+func clockLine(offset int64) string {
+	switch {
+	case offset > 0:
+		return fmt.Sprintf("%d s ahead of the server's", offset)
+	case offset < 0:
+		return fmt.Sprintf("%d s behind the server's", -offset)
+	}
+	return "as the server's"
+}
