@@ -95,8 +95,8 @@ const (
 	stopGrace = 5 * time.Second
 
 	// Small, because thousands of connections are idle nearly always: nothing
-	// is buffered for reading beyond what TLS does, and the buffer for
-	// writing is shared and held during a write only.
+	// is buffered for reading beyond what TLS does, and gRPC holds the buffer
+	// for writing during a write only.
 	readBuffer  = 0
 	writeBuffer = 4 << 10
 
@@ -204,7 +204,6 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.WriteBufferSize(writeBuffer),
-		grpc.SharedWriteBuffer(true),
 		// The window stays what it is, rather than grow to megabytes for a
 		// caller that sends fast: our messages are small.
 		grpc.StaticStreamWindowSize(maxMessage),

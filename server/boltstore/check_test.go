@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,7 +182,7 @@ func TestCheckRandomPages(t *testing.T) {
 			continue
 		}
 		damaged := bytes.Clone(content)
-		fill(damaged[n*page+elements(kind, random) : (n+1)*page])
+		fill(damaged[n*page+firstFilled(kind, random) : (n+1)*page])
 		harmless(t, damaged)
 	}
 	all := bytes.Clone(content)
@@ -191,13 +192,44 @@ func TestCheckRandomPages(t *testing.T) {
 	}
 }
 
-// elements returns where to begin to overwrite a page: with its header, or after
-// it, so that bbolt goes on reading.
-func elements(kind string, random *rand.Rand) int {
+// firstFilled returns where to begin to overwrite a page: with its header, or
+// after it, so that bbolt goes on reading.
+func firstFilled(kind string, random *rand.Rand) int {
 	if kind == "freelist" || random.IntN(3) > 0 {
 		return 16
 	}
 	return 0
+}
+
+// A number that leads out of the file makes bbolt read memory that is not there.
+// That is a panic here, not the end of the process.
+func TestCheckBeyondFile(t *testing.T) {
+	content, kinds := sound(t)
+	page := os.Getpagesize()
+	meta := 0
+	if binary.NativeEndian.Uint64(content[page+64:]) > binary.NativeEndian.Uint64(content[64:]) { // transaction ids
+		meta = page
+	}
+	root := int(binary.NativeEndian.Uint64(content[meta+32:])) * page
+	freelist := int(binary.NativeEndian.Uint64(content[meta+48:])) * page
+	leaf := slices.Index(kinds, "leaf") * page
+	for leaf == root || content[leaf+16] != 0 { // not one with buckets
+		leaf += page * (1 + slices.Index(kinds[leaf/page+1:], "leaf"))
+	}
+	for name, change := range map[string]func(b []byte){
+		"a list of free pages": func(b []byte) {
+			binary.NativeEndian.PutUint16(b[freelist+10:], 0xffff) // its length comes first
+			binary.NativeEndian.PutUint64(b[freelist+16:], 1<<20)
+		},
+		"the name of a bucket": func(b []byte) { binary.NativeEndian.PutUint32(b[root+16+4:], 1<<30) },
+		"a value":              func(b []byte) { binary.NativeEndian.PutUint32(b[leaf+16+12:], MaxValue) },
+	} {
+		b := bytes.Clone(content)
+		change(b)
+		if err := harmless(t, b); err == nil || strings.Contains(err.Error(), "its check ended with") {
+			t.Errorf("check with %s beyond the file = %v, want an error and no crash", name, err)
+		}
+	}
 }
 
 // A page that leads back to itself must not be walked for ever.

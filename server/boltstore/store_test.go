@@ -217,11 +217,51 @@ func TestFailedCommit(t *testing.T) {
 	})
 }
 
+// A page that was damaged since the file was checked makes bbolt panic when the
+// overlay is written to it.
+func TestDamagedWhileOpen(t *testing.T) {
+	fatal := make(chan error, 10)
+	s, err := Open(newPath(t), Options{Fatal: func(err error) { fatal <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // bbolt cannot be asked for more than not to hang
+	put := func(key string) error {
+		return s.Update(t.Context(), func(tx approval.Tx) error {
+			return tx.Put("b", key, bytes.Repeat([]byte("v"), 3000)) // a page of its own
+		})
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		if err := put(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = s.db.View(func(b *bolt.Tx) error {
+		root := int64(b.Bucket([]byte("b")).Root())
+		_, err := f.WriteAt([]byte{0xff}, root*int64(os.Getpagesize())) // its own number
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put("d"); !errors.Is(err, approval.ErrStoreFailed) {
+		t.Errorf("Update on a damaged page = %v, want %v", err, approval.ErrStoreFailed)
+	}
+	if err := <-fatal; !errors.Is(err, approval.ErrStoreFailed) {
+		t.Errorf("Fatal was told %v, want %v", err, approval.ErrStoreFailed)
+	}
+}
+
 // readOnlyDescriptor makes this process's descriptor of the file one that cannot
 // be written to: the writes of a commit really fail.
 func readOnlyDescriptor(path string) error {
-	want, err := os.Stat(path)
-	if err != nil {
+	var want, got syscall.Stat_t
+	if err := syscall.Stat(path, &want); err != nil {
 		return err
 	}
 	readOnly, err := os.Open(path)
@@ -230,8 +270,7 @@ func readOnlyDescriptor(path string) error {
 	}
 	defer readOnly.Close()
 	for fd := range 1024 {
-		var got syscall.Stat_t
-		if fd == int(readOnly.Fd()) || syscall.Fstat(fd, &got) != nil || got.Ino != want.Sys().(*syscall.Stat_t).Ino {
+		if fd == int(readOnly.Fd()) || syscall.Fstat(fd, &got) != nil || got.Dev != want.Dev || got.Ino != want.Ino {
 			continue
 		}
 		return syscall.Dup3(int(readOnly.Fd()), fd, syscall.O_CLOEXEC)

@@ -61,7 +61,7 @@ func by(a *pb.Actor) string {
 	case a.GetKind() == "administrator":
 		return safe(a.GetId())
 	case a.GetKind() == "device":
-		return "device " + short(safe(a.GetId()))
+		return "device " + short(a.GetId())
 	case a.GetId() == "":
 		return safe(a.GetKind())
 	}
@@ -78,12 +78,12 @@ func about(r *pb.AuditRecord) string {
 	}
 	actor := r.GetActor()
 	if actor.GetKind() != "device" || actor.GetId() != r.GetDevice() {
-		add("device", short(safe(r.GetDevice())))
+		add("device", short(r.GetDevice()))
 	}
 	if actor.GetKind() != "application" || actor.GetId() != r.GetApplication() {
 		add("application", safe(r.GetApplication()))
 	}
-	add("sign-in", r.GetSignIn())
+	add("sign-in", safe(r.GetSignIn()))
 	add("from", safe(r.GetAddress()))
 	add("", safe(r.GetDetail()))
 	return strings.Join(parts, ", ")

@@ -78,19 +78,12 @@ func unix(t *timestamppb.Timestamp) int64 {
 
 // short returns the beginning of a device's id that people are shown and may
 // type: 60 bits.
-func short(id string) string { return id[:min(len(id), 12)] }
+func short(id string) string { return safe(id[:min(len(id), 12)]) }
 
 // enumWord returns the name of an enum's value as a word: "trusted" for
 // DEVICE_STATE_TRUSTED with the prefix "DEVICE_STATE_".
 func enumWord(value fmt.Stringer, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(value.String(), prefix))
-}
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
 }
 
 // inWordsDuration says how long something is good: "10 minutes".

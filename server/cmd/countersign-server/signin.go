@@ -86,7 +86,7 @@ func (c *signInListCmd) Run(env *environment) error {
 		}
 		t := newTable(env.out, "SIGN-IN", "BEGUN", "ACCOUNT", "APPLICATION", "STATE", "FROM")
 		for _, s := range signIns {
-			t.row(s.GetId(), local(s.GetBeginTime()), safe(s.GetAccount()), application(s),
+			t.row(safe(s.GetId()), local(s.GetBeginTime()), safe(s.GetAccount()), application(s),
 				enumWord(s.GetState(), "SIGN_IN_STATE_"), from(s.GetRequester().GetAddress()))
 		}
 		return t.flush()
@@ -146,7 +146,7 @@ func (c *signInShowCmd) Run(env *environment) error {
 func showSignIn(env *environment, signIn *pb.SignIn) error {
 	r := signIn.GetRequester()
 	s := newSheet(env.out)
-	s.line("Sign-in", signIn.GetId())
+	s.line("Sign-in", safe(signIn.GetId()))
 	s.line("Account", safe(signIn.GetAccount()))
 	s.line("Application", application(signIn))
 	s.line("State", enumWord(signIn.GetState(), "SIGN_IN_STATE_"))
