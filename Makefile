@@ -8,8 +8,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 export PATH := $(CURDIR)/.tools:$(PATH)
 
-# What the tests need of the system, as Debian calls it.
-APT_PACKAGES := tmux
+# What the tests need beyond what CONTRIBUTING.md names, as Debian calls it.
+APT_PACKAGES :=
 # How long make fuzz spends on each target.
 FUZZTIME := 30s
 
@@ -22,7 +22,7 @@ build:
 	go build -trimpath -o bin/ ./server/cmd/... ./device-agent/cmd/...
 
 demo: build
-	@go run ./internal/demo
+	@go build -o .tools/demo ./internal/demo && .tools/demo
 
 test: test-packages
 	go test -race -shuffle=on -timeout=15m ./...

@@ -35,7 +35,7 @@ type Limits struct {
 
 	// StrangerStreams is how many calls all strangers together may have open.
 	// Each can hold back a message of 64 KiB.
-	StrangerStreams int // default 512
+	StrangerStreams int // default 256
 
 	// StrangerCallRate is how many calls the strangers of one source may make
 	// in a second, and StrangerCallBurst how many at once; all sources
@@ -66,7 +66,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"number of handshakes", &l.Handshakes, 2048},
 		{"number of strangers", &l.Strangers, 1024},
 		{"number of strangers of a source", &l.StrangersPerSource, 256},
-		{"number of strangers' calls", &l.StrangerStreams, 512},
+		{"number of strangers' calls", &l.StrangerStreams, 256},
 		{"rate of strangers' calls", &l.StrangerCallRate, 50},
 		{"burst of strangers' calls", &l.StrangerCallBurst, 500},
 		{"number of connections of a device", &l.DeviceConnections, 4},

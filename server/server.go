@@ -79,7 +79,7 @@ type Config struct {
 	Limits Limits
 }
 
-// The numbers of the transport, which norms.md gives and nobody may change.
+// The numbers of the transport. docs/operations.md lists them; they are no settings.
 const (
 	maxMessage       = 64 << 10
 	maxHeaders       = 8 << 10

@@ -12,6 +12,9 @@ import (
 	"github.com/countersignd/countersign/server/approval"
 )
 
+// A disk is not equally fast from one minute to the next, so BenchmarkUpdate and
+// BenchmarkBareBolt can be compared only when short runs of both take turns.
+//
 // The benchmarks count updates: each reads one key, and puts two of 200 bytes
 // into two buckets, as an answer and its audit record would be.
 var benchValue = make([]byte, 200)

@@ -11,11 +11,13 @@ import (
 	"github.com/countersignd/countersign/server/approval"
 )
 
-// What one commit may carry: beyond it the group is committed and the next one
-// begins, so that nobody waits for long and memory stays bounded.
+// What one commit may carry, and how often it may wait for more: beyond it the
+// group is committed and the next one begins, so that nobody waits for long, on a
+// busy machine either, and memory stays bounded.
 const (
 	maxGroup      = 1024
 	maxGroupBytes = 16 << 20
+	maxYields     = 4
 )
 
 // A group is the updates that share one commit. The committer has one, and uses
@@ -26,7 +28,7 @@ type group struct {
 	buckets buckets   // of tx
 	bytes   int       // put since the group began
 	dirty   bool      // something was written to tx
-	yielded bool      // others were given the processor, to join the group
+	yields  int       // how often others were given the processor, to join the group
 	stuck   bool      // tx could not be ended and holds bbolt's locks
 	writes  []write   // memory for the overlay of the update that runs
 	scratch []byte    // memory for a key
@@ -76,19 +78,19 @@ func (s *Store) next() *update {
 	if len(g.updates) >= maxGroup || g.bytes >= maxGroupBytes {
 		return nil
 	}
-	for {
+	for yielded := false; ; yielded = true {
 		select {
 		case u := <-s.queue:
 			return u // nil if the queue is closed and empty
 		default:
 		}
-		if g.yielded {
+		if yielded || g.yields == maxYields {
 			return nil
 		}
 		// Callers who were answered a moment ago may be on their way back, but
 		// not have had the processor yet. Letting them go first costs no time
 		// when there are none; without it they would miss every other group.
-		g.yielded = true
+		g.yields++
 		runtime.Gosched()
 	}
 }

@@ -91,7 +91,7 @@ func (v *printout) draw(d *desk, now time.Time) {
 			v.codes[c.Prompt.SignIn] = true
 			fmt.Fprintf(v.out, "code: %s\n", code.Group(c.Digits))
 			fmt.Fprintf(v.out, "code is for: %s, good for %s\n", about(c.Prompt), left(c.ExpireTime.Sub(now)))
-			fmt.Fprintln(v.out, "Never read this code to anyone who called you. d takes it back.")
+			fmt.Fprintln(v.out, "Never read this code to anyone who called you.")
 		}
 	}
 	if d.view == v.view && d.prompt.SignIn == v.about {

@@ -49,23 +49,20 @@ const (
 	isolateEnd   = "\u2069"
 )
 
-// wrap breaks s into lines of at most n columns, between words if it can. Each
-// line of isolated text is isolated by itself, because terminals order the
-// letters of each line by itself.
+// wrap breaks s into lines of at most n columns, between words if it can. An
+// isolated text that goes over several lines is isolated on each, because
+// terminals order the letters of each line by itself.
 func wrap(s string, n int) []string {
-	inner, isolated := strings.CutPrefix(s, isolateStart)
-	if isolated {
-		inner = strings.TrimSuffix(inner, isolateEnd)
-	}
 	var lines []string
-	for inner != "" {
-		end := lineEnd(inner, max(n, 2))
-		line := inner[:end]
-		if inner = inner[end:]; inner != "" {
+	for s != "" {
+		end := lineEnd(s, max(n, 2))
+		line := s[:end]
+		if s = s[end:]; s != "" {
 			line = strings.TrimRight(line, " ")
 		}
-		if isolated {
-			line = isolateStart + line + isolateEnd
+		if strings.Count(line, isolateStart) > strings.Count(line, isolateEnd) {
+			line += isolateEnd
+			s = isolateStart + s
 		}
 		lines = append(lines, line)
 	}
@@ -76,7 +73,8 @@ func wrap(s string, n int) []string {
 }
 
 // lineEnd returns where the first line of s ends: behind the last space that
-// fits, or else behind the last character that does.
+// fits, or else behind the last character that does. What has no width of its own
+// stays with what is before it.
 func lineEnd(s string, n int) int {
 	used, space := 0, 0
 	for i, r := range s {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/internal/text"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -76,6 +77,11 @@ func decodeGrant(jwt string) (statement.Grant, error) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&grant); err != nil {
 		return statement.Grant{}, errors.New("its claims cannot be read")
+	}
+	for _, s := range append([]string{grant.Acr, grant.Iss, grant.Jti}, grant.Amr...) {
+		if text.Check(s) != nil { // it is going to be printed
+			return statement.Grant{}, errors.New("its claims cannot be shown")
+		}
 	}
 	return grant, nil
 }

@@ -173,13 +173,12 @@ func (c *canvas) code(d *desk, now time.Time) {
 	}
 	c.blank()
 	c.text("", "  "+code.Group(d.code.Digits)+"   good for "+left(d.code.ExpireTime.Sub(now)))
+	c.text("", "Type it where you are signing in, and nowhere else.")
+	c.text(bold, "Never read this code to anyone who called you.")
 	c.blank()
 	for _, f := range fields(p)[:5] {
 		c.field(f)
 	}
-	c.blank()
-	c.text("", "Type it where you are signing in, and nowhere else.")
-	c.text(bold, "Never read this code to anyone who called you.")
 	c.blank()
 	c.key("d", "Take it back: don't let anybody in with it")
 	if d.codesWait && len(d.waiting(now)) > 0 {
@@ -194,7 +193,7 @@ func (c *canvas) waiting(d *desk, now time.Time) {
 			continue
 		}
 		c.blank()
-		c.text("", "Code "+bold+code.Group(other.Digits)+plain+", good for "+left(other.ExpireTime.Sub(now))+":")
+		c.text(bold, "Code "+code.Group(other.Digits)+", good for "+left(other.ExpireTime.Sub(now))+":")
 		c.field(field{"Application", text.Isolate(other.Prompt.Application.Name), ""})
 	}
 	if n := d.more(now); n > 0 {
@@ -222,13 +221,25 @@ func sending(d *desk) string {
 	return "Don't Allow."
 }
 
+// note adds what was said. It may have a name in it, so only its first line
+// begins where labels do.
+func (c *canvas) note(s string) {
+	const indent = "   "
+	for i, line := range wrap(s, c.width-len(margin)-len(indent)) {
+		if i > 0 {
+			line = indent + line
+		}
+		c.lines = append(c.lines, margin+dim+line+plain)
+	}
+}
+
 // notes returns the newest notes that have room in n lines.
 func (c *canvas) notes(notes []string, n int) []string {
 	n -= 2 // an empty line before, and the last line stays free
 	var lines []string
 	for i := len(notes) - 1; i >= 0; i-- {
 		note := &canvas{width: c.width}
-		note.text(dim, notes[i])
+		note.note(notes[i])
 		if len(note.lines)+len(lines) > n {
 			break
 		}

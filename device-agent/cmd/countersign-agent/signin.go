@@ -108,11 +108,17 @@ func (v *visit) begin(ctx context.Context) error {
 	defer cancel()
 	err := agent.Persist(ctx, func() error {
 		begun, err := v.client.BeginSignIn(ctx, &pb.BeginSignInRequest{Account: c.Account, Requester: requester, Message: c.Message})
+		if err != nil {
+			return v.conn.Explain(err)
+		}
 		v.signIn = begun.GetSignIn()
-		return v.conn.Explain(err)
+		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if !statement.ValidSignIn(v.signIn.GetId()) || v.signIn.GetAccount() != c.Account || v.signIn.GetApplication() != v.credentials.Application {
+		return errors.New("the server began something else than was asked for")
 	}
 	fmt.Fprintf(v.out, "sign-in: %s\n", v.signIn.GetId())
 	fmt.Fprintf(v.out, "asked: %d of %d trusted devices are connected\n", v.signIn.GetConnectedDevices(), v.signIn.GetTrustedDevices())
@@ -150,6 +156,8 @@ func (v *visit) wait(ctx context.Context) error {
 		return exitErr{errors.New("nobody answered in time"), exitNotInTime}
 	case pb.SignInState_SIGN_IN_STATE_CANCELLED:
 		return exitErr{errors.New("the sign-in was called off"), exitNotInTime}
+	case pb.SignInState_SIGN_IN_STATE_VERIFIED:
+		return errors.New("the code was used already: begin a new sign-in")
 	}
 	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", v.signIn.GetState())
 }

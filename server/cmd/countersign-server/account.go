@@ -135,7 +135,7 @@ func showAccount(env *environment, a *pb.Account) error {
 	s.line("State", enumWord(a.GetState(), "ACCOUNT_STATE_"))
 	s.line("Created", local(a.GetCreateTime()))
 	s.line("Suspended", local(a.GetSuspendTime()))
-	s.line("Reason", safe(a.GetSuspendReason()))
+	s.line("Reason", quoted(a.GetSuspendReason()))
 	s.line("Trusted devices", fmt.Sprint(a.GetTrustedDevices()))
 	return s.flush()
 }

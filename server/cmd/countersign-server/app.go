@@ -102,7 +102,7 @@ func (c *appListCmd) Run(env *environment) error {
 		}
 		t := newTable(env.out, "APPLICATION", "NAME", "CREATED", "TOKEN MADE")
 		for _, a := range apps {
-			t.row(safe(a.GetId()), safe(a.GetName()), local(a.GetCreateTime()), local(a.GetTokenTime()))
+			t.row(safe(a.GetId()), quoted(a.GetName()), local(a.GetCreateTime()), local(a.GetTokenTime()))
 		}
 		return t.flush()
 	})

@@ -85,7 +85,7 @@ func about(r *pb.AuditRecord) string {
 	}
 	add("sign-in", safe(r.GetSignIn()))
 	add("from", safe(r.GetAddress()))
-	add("", safe(r.GetDetail()))
+	add("", quoted(r.GetDetail()))
 	return strings.Join(parts, ", ")
 }
 

@@ -56,7 +56,7 @@ func deviceObjects(devices []*pb.Device) []deviceJSON {
 func listDevices(env *environment, devices []*pb.Device) error {
 	t := newTable(env.out, "DEVICE", "NAME", "KIND", "KEY", "STATE", "ENROLLED", "LAST SEEN")
 	for _, d := range devices {
-		t.row(short(d.GetId()), safe(d.GetName()), enumWord(d.GetKind(), "DEVICE_KIND_"), safe(d.GetKeyStorage()),
+		t.row(short(d.GetId()), quoted(d.GetName()), enumWord(d.GetKind(), "DEVICE_KIND_"), safe(d.GetKeyStorage()),
 			enumWord(d.GetState(), "DEVICE_STATE_"), local(d.GetEnrollTime()), lastSeen(d))
 	}
 	return t.flush()
@@ -126,7 +126,7 @@ func showDevice(env *environment, d *pb.Device) error {
 	s := newSheet(env.out)
 	s.line("Device", safe(d.GetId()))
 	s.line("Account", safe(d.GetAccount()))
-	s.line("Name", safe(d.GetName()))
+	s.line("Name", quoted(d.GetName()))
 	s.line("Kind", enumWord(d.GetKind(), "DEVICE_KIND_"))
 	s.line("Keys kept in", safe(d.GetKeyStorage()))
 	s.line("Approval key", safe(d.GetApprovalKeyId()))
@@ -136,7 +136,7 @@ func showDevice(env *environment, d *pb.Device) error {
 	s.line("Last seen", lastSeen(d))
 	s.line("Revoked", local(d.GetRevokeTime()))
 	s.line("Revoked by", safe(d.GetRevokedBy()))
-	s.line("Reason", safe(d.GetRevokeReason()))
+	s.line("Reason", quoted(d.GetRevokeReason()))
 	return s.flush()
 }
 
@@ -163,7 +163,7 @@ func (c *deviceRevokeCmd) Run(env *environment) error {
 			return env.printJSON(deviceObject(d))
 		}
 		fmt.Fprintf(env.out, "The device %s (%s) of %s is revoked since %s, by %s.\n",
-			short(d.GetId()), safe(d.GetName()), safe(d.GetAccount()), local(d.GetRevokeTime()), safe(d.GetRevokedBy()))
+			short(d.GetId()), quoted(d.GetName()), safe(d.GetAccount()), local(d.GetRevokeTime()), safe(d.GetRevokedBy()))
 		return nil
 	})
 }

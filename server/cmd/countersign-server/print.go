@@ -60,6 +60,15 @@ func (s sheet) line(name, value string) {
 // safe returns text that somebody else wrote in a form that drives no terminal.
 func safe(s string) string { return text.Escape(s) }
 
+// quoted returns the same in quotation marks, for text that is not an id: a
+// name may hold spaces and words, and must not pass for the next column.
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return `"` + strings.ReplaceAll(safe(s), `"`, `\u{22}`) + `"`
+}
+
 // local returns a moment in the time zone of whoever reads it.
 func local(t *timestamppb.Timestamp) string {
 	if t == nil {
