@@ -120,10 +120,6 @@ func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
 	return m
 }
 
-// maxTries is how many wrong codes a sign-in bears; docs/protocol.md promises
-// it, and a test holds it against what package approval counts.
-const maxTries = 5
-
 // signInMessage returns a sign-in as it is at a moment.
 func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 	state := s.At(now)
@@ -142,7 +138,7 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 		Message:          s.Message,
 		BeginTime:        timestamp(s.Begun),
 		ExpireTime:       timestamp(s.Ends(now)),
-		TriesLeft:        int32(max(0, maxTries-s.Tries)),
+		TriesLeft:        int32(s.TriesLeft()),
 		DecidedBy:        s.DecidedBy,
 		DenyReason:       s.DenyReason,
 		TrustedDevices:   int32(s.Trusted),

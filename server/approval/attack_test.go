@@ -226,7 +226,7 @@ func pairs(t *testing.T) int {
 		}
 		return n
 	}
-	return 1000
+	return 300
 }
 
 // TestA7NothingOfARevokedDeviceCounts lets an answer race with the revocation

@@ -22,9 +22,6 @@ type Request struct {
 // BeginSignIn opens a sign-in and rings the account's devices. If the same
 // requester has one open, that one is returned and nobody is rung again.
 func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (SignIn, error) {
-	if err := r.check(); err != nil {
-		return SignIn{}, err
-	}
 	now := time.Now()
 	id := newSignInID(now)
 	var begun SignIn
@@ -33,6 +30,9 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		ring = nil
 		app, err := applicationByToken(tx, token)
 		if err != nil {
+			return err
+		}
+		if err := r.check(); err != nil {
 			return err
 		}
 		a, err := load[Account](tx, bucketAccounts, r.Account)

@@ -88,6 +88,7 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	w.account("ada")
 	files := w.application("files")
 	w.enroll("ada")
+	open := w.begin(files, "ada")
 	before := dump(t, memory)
 	text := map[string]string{
 		"65 runes":         strings.Repeat("x", 65),
@@ -141,7 +142,7 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 		wantReason(t, "a wrong token", err, approval.ReasonUnauthenticated)
 	}
 	for _, code := range []string{"", "12345", "1234567", "abcdef", "12345６", strings.Repeat("1", 1<<16)} {
-		_, err := w.broker.VerifySignIn(t.Context(), files, strings.Repeat("0", 26), code)
+		_, err := w.broker.VerifySignIn(t.Context(), files, open.ID, code)
 		wantReason(t, "a malformed code", err, approval.ReasonInvalidField)
 	}
 	if after := dump(t, memory); fmt.Sprint(after) != fmt.Sprint(before) {

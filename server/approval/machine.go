@@ -22,7 +22,6 @@ type step struct {
 	requested bool
 	exhausted bool
 	matches   func() bool
-	maxTries  int
 }
 
 type stepKind int
@@ -121,7 +120,7 @@ func (s SignIn) try(st step, now time.Time) (SignIn, error) {
 		s.Ended = now
 		return s, nil
 	}
-	if left := st.maxTries - s.Tries; left > 0 {
+	if left := s.TriesLeft(); left > 0 {
 		e := refuse(ReasonCodeWrong, "That code is wrong. Look at the device that allowed the sign-in and type its six digits again.")
 		e.TriesLeft = left
 		return s, e

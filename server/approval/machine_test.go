@@ -26,7 +26,7 @@ func denyBy(device, reason string) step {
 }
 
 func try(right, requested bool) step {
-	return step{kind: stepTry, requested: requested, maxTries: maxTries, matches: func() bool { return right }}
+	return step{kind: stepTry, requested: requested, matches: func() bool { return right }}
 }
 
 func reasonOf(err error) Reason {
@@ -75,7 +75,7 @@ func TestEveryStepInEveryState(t *testing.T) {
 		"wrong code":          try(false, false),
 		"right, requested":    try(true, true),
 		"wrong, requested":    try(false, true),
-		"right, but too many": {kind: stepTry, requested: true, exhausted: true, maxTries: maxTries, matches: func() bool { panic("compared") }},
+		"right, but too many": {kind: stepTry, requested: true, exhausted: true, matches: func() bool { panic("compared") }},
 		"cancel":              {kind: stepCancel, cause: CancelApplication},
 	}
 	type result struct {
@@ -158,7 +158,7 @@ func TestMachineKeepsItsPromises(t *testing.T) {
 			right, requested := rapid.Bool().Draw(t, "right"), rapid.Bool().Draw(t, "requested")
 			kind := rapid.SampledFrom([]stepKind{stepAllow, stepAllow, stepDeny, stepTry, stepTry, stepTry, stepCancel}).Draw(t, "kind")
 			st := step{
-				kind: kind, device: device, lifetime: 2 * time.Minute, cause: CancelApplication, requested: requested, maxTries: maxTries,
+				kind: kind, device: device, lifetime: 2 * time.Minute, cause: CancelApplication, requested: requested,
 				reason: rapid.SampledFrom([]string{"", statement.Mistake, statement.NotMe}).Draw(t, "reason"),
 				matches: func() bool {
 					compared++

@@ -10,18 +10,18 @@ import (
 // RenameDevice gives the calling device another name. The old one stays on
 // record.
 func (b *Broker) RenameDevice(ctx context.Context, device, name, address string) (Device, error) {
-	if name == "" {
-		return Device{}, invalidField("name", "want 1 to 64 characters")
-	}
-	if err := text.Check(name); err != nil {
-		return Device{}, invalidField("name", "%v", err)
-	}
 	now := time.Now()
 	var renamed Device
 	err := b.store.Update(ctx, func(tx Tx) error {
 		c, _, err := readable(tx, device)
 		if err != nil {
 			return err
+		}
+		if name == "" {
+			return invalidField("name", "want 1 to 64 characters")
+		}
+		if err := text.Check(name); err != nil {
+			return invalidField("name", "%v", err)
 		}
 		old := c.device.Name
 		c.device.Name = name

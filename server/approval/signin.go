@@ -106,6 +106,9 @@ func (s *SignIn) At(now time.Time) State {
 	return s.Recorded
 }
 
+// TriesLeft returns how many more codes may be compared.
+func (s *SignIn) TriesLeft() int { return max(0, maxTries-s.Tries) }
+
 // Ends returns when the state the sign-in has at now ends by itself or, if it
 // is final, when it ended.
 func (s *SignIn) Ends(now time.Time) time.Time {

@@ -32,7 +32,8 @@ type Store interface {
 // A Tx is one transaction of a [Store]. It is valid only until the function
 // it was given to returns, and only on the goroutine that runs this function.
 //
-// Bucket and key are not empty. Buckets need not be created.
+// Names of buckets and keys have 1 to 1,024 bytes, values 1 byte to 1 MiB; more
+// or less is refused. Buckets need not be created.
 type Tx interface {
 	// Get returns the value under key, or nil if there is none. The caller
 	// must not change it and must not keep it after the transaction.
@@ -46,7 +47,8 @@ type Tx interface {
 
 	// Ascend yields the keys of bucket that begin with prefix, in ascending
 	// byte order, with their values, including what this transaction wrote.
-	// The bucket must not be written to while the sequence is being read.
+	// The bucket must not be written to while the sequence is being read. A
+	// bucket that cannot be read yields nothing and makes the transaction fail.
 	Ascend(bucket, prefix string) iter.Seq2[string, []byte]
 }
 

@@ -229,7 +229,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 		}
 		v.requested = nil // only a code after Allow makes a device trusted
 		after, err := s.next(step{
-			kind: stepTry, exhausted: v.failures.exhausted(now), maxTries: maxTries,
+			kind: stepTry, exhausted: v.failures.exhausted(now),
 			matches: func() bool { return v.compare(digits) },
 		}, now)
 		if after.Tries == s.Tries {

@@ -74,20 +74,20 @@ func (f *failures) add(now time.Time) {
 // counted, the code compared and, if it is right, used up; only then is the
 // grant made, so that a code works once whatever happens to the answer.
 func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Admission, error) {
-	digits, err := code.Parse(typed)
-	if err != nil {
-		return Admission{}, invalidField("code", "%v", err)
-	}
 	now := time.Now()
 	var v verification
 	var signIn SignIn
 	var refusal error
 	var ring []string
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err := b.store.Update(ctx, func(tx Tx) (err error) {
 		v, signIn, refusal, ring = verification{}, SignIn{}, nil, nil
 		app, s, err := ownSignIn(tx, token, id)
 		if err != nil {
 			return err
+		}
+		digits, err := code.Parse(typed)
+		if err != nil {
+			return invalidField("code", "%v", err)
 		}
 		a, err := load[Account](tx, bucketAccounts, s.Account)
 		if err != nil {
@@ -104,7 +104,6 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 			requested: v.requested != nil,
 			exhausted: v.failures.exhausted(now),
 			matches:   func() bool { return v.compare(digits) },
-			maxTries:  maxTries,
 		}, now)
 		if signIn.Tries == s.Tries {
 			return refusal // nothing was compared, so nothing has changed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/countersignd/countersign/device-agent/agent"
@@ -127,6 +128,18 @@ func (v *visit) begin(ctx context.Context) error {
 
 // wait waits until the sign-in is approved, and longer than the server is away.
 func (v *visit) wait(ctx context.Context) error {
+	if err := v.watch(ctx, pb.SignInState_SIGN_IN_STATE_PENDING); err != nil {
+		return err
+	}
+	if err := over(v.signIn.GetState()); err != nil {
+		return err
+	}
+	fmt.Fprintln(v.out, "approved: type the code that the trusted device shows")
+	return nil
+}
+
+// watch waits until the sign-in is no longer in a state.
+func (v *visit) watch(ctx context.Context, state pb.SignInState) error {
 	stream := func() error {
 		watch, err := v.client.WatchSignIn(ctx, &pb.WatchSignInRequest{SignInId: v.signIn.GetId()})
 		if err != nil {
@@ -137,18 +150,22 @@ func (v *visit) wait(ctx context.Context) error {
 			if err != nil {
 				return v.conn.Explain(err)
 			}
+			if message.GetSignIn().GetId() != v.signIn.GetId() {
+				return errors.New("the server told of another sign-in than was asked for")
+			}
 			v.signIn = message.GetSignIn()
-			if v.signIn.GetState() != pb.SignInState_SIGN_IN_STATE_PENDING {
+			if v.signIn.GetState() != state {
 				return nil
 			}
 		}
 	}
-	if err := agent.Persist(ctx, stream); err != nil {
-		return refusal(err)
-	}
-	switch v.signIn.GetState() {
+	return refusal(agent.Persist(ctx, stream))
+}
+
+// over says why there is no code to type in a state, if there is none.
+func over(state pb.SignInState) error {
+	switch state {
 	case pb.SignInState_SIGN_IN_STATE_APPROVED:
-		fmt.Fprintln(v.out, "approved: type the code that the trusted device shows")
 		return nil
 	case pb.SignInState_SIGN_IN_STATE_DENIED:
 		return exitErr{errors.New("denied on a trusted device"), exitDenied}
@@ -159,13 +176,13 @@ func (v *visit) wait(ctx context.Context) error {
 	case pb.SignInState_SIGN_IN_STATE_VERIFIED:
 		return errors.New("the code was used already: begin a new sign-in")
 	}
-	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", v.signIn.GetState())
+	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", state)
 }
 
 // verify asks for the code until it is right or there are no more tries.
 func (v *visit) verify(ctx context.Context) (*pb.VerifySignInResponse, error) {
 	for {
-		typed, err := v.typed(ctx)
+		typed, err := v.typedInTime(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -192,6 +209,29 @@ func (v *visit) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return agent.Persist(ctx, func() error { return v.conn.Ready(ctx) })
+}
+
+// typedInTime returns six digits, or says why they are not wanted any more: the
+// person is not left to type a code that was taken back.
+func (v *visit) typedInTime(ctx context.Context) (string, error) {
+	if v.command.Code != "" || v.command.NoWait {
+		return v.typed(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if v.watch(ctx, pb.SignInState_SIGN_IN_STATE_APPROVED) == nil {
+			cancel(over(v.signIn.GetState()))
+		}
+	})
+	typed, err := v.typed(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	watching.Wait()
+	if err != nil && cause != nil {
+		return "", cause
+	}
+	return typed, err
 }
 
 // typed returns six digits. What is not a code is not sent, as it would use up a try.
