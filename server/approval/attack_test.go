@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -301,6 +302,9 @@ func TestA8TwoDevicesAtOnceLeaveOneDecision(t *testing.T) {
 
 func TestA12ACopiedKeyIsNoticed(t *testing.T) {
 	w := newWorld(t, nil)
+	var log strings.Builder
+	w.config.Log = slog.New(slog.NewTextHandler(&log, nil))
+	w.restart()
 	w.account("ada")
 	files := w.application("files")
 	mac := w.enroll("ada")
@@ -312,6 +316,9 @@ func TestA12ACopiedKeyIsNoticed(t *testing.T) {
 	records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{})
 	if err != nil || records[0].Event != approval.EventCounterReused || records[0].Statement == "" {
 		t.Errorf("newest record = %+v, %v, want device.counter_reused with the statement", records[0], err)
+	}
+	if !strings.Contains(log.String(), "counter did not rise") || !strings.Contains(log.String(), mac.id) {
+		t.Errorf("log = %s, want the operator told of the device", log.String())
 	}
 	if got, err := w.broker.SignIn(t.Context(), files, second.ID); err != nil || got.At(time.Now()) != approval.Pending {
 		t.Errorf("the sign-in is %v, %v, want pending", got.At(time.Now()), err)

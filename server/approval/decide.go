@@ -81,7 +81,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		return Code{}, err
 	}
 	b.hub.ring(ring, d.SignIn)
-	return answer, refusal
+	return answer, b.told(device, refusal)
 }
 
 func (b *Broker) decisionStep(device string, d *statement.Decision, jws string) step {

@@ -68,7 +68,7 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	if err != nil {
 		return Code{}, err
 	}
-	return answer, refusal
+	return answer, b.told(device, refusal)
 }
 
 // loadRequestedCode returns the account's code if it is still good: not

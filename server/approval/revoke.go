@@ -64,7 +64,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		return Device{}, err
 	}
 	b.hub.ring(ring.devices, ring.signIns...)
-	return target, refusal
+	return target, b.told(device, refusal)
 }
 
 // rings collects whom to ring after the commit.

@@ -77,6 +77,15 @@ func (c claims) accepted(d *Device) (standing, error) {
 	return stale, nil
 }
 
+// told tells the operator of a counter that did not rise, which is on record
+// by now, and returns the refusal, if there is one.
+func (b *Broker) told(device string, refusal error) error {
+	if refusal != nil {
+		b.log.Warn("a statement's counter did not rise: it was replayed, or the device's key was copied", "device", device)
+	}
+	return refusal
+}
+
 // reportStale puts a counter that did not rise on record. It returns the
 // refusal for the caller, which must not undo the record.
 func reportStale(tx Tx, now time.Time, d *Device, c claims, address string) (refusal, err error) {
