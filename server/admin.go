@@ -167,6 +167,19 @@ func (a *adminService) ListApplications(ctx context.Context, req *pb.ListApplica
 	return resp, nil
 }
 
+// SetApplicationPolicy implements the API.
+func (a *adminService) SetApplicationPolicy(ctx context.Context, req *pb.SetApplicationPolicyRequest) (*pb.SetApplicationPolicyResponse, error) {
+	change, err := policyChange(req.GetPolicy())
+	if err != nil {
+		return nil, err
+	}
+	app, err := a.administrator(ctx).SetApplicationPolicy(ctx, req.GetId(), change)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.SetApplicationPolicyResponse{Application: applicationMessage(&app)}, nil
+}
+
 // RotateApplicationToken implements the API.
 func (a *adminService) RotateApplicationToken(ctx context.Context, req *pb.RotateApplicationTokenRequest) (*pb.RotateApplicationTokenResponse, error) {
 	app, token, err := a.administrator(ctx).RotateApplicationToken(ctx, req.GetId())

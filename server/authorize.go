@@ -74,6 +74,7 @@ var methods = map[string]method{
 	"/countersign.v1.AdminService/RevokeAccountDevice":    {administrator, true},
 	"/countersign.v1.AdminService/AddApplication":         {administrator, true},
 	"/countersign.v1.AdminService/ListApplications":       {administrator, false},
+	"/countersign.v1.AdminService/SetApplicationPolicy":   {administrator, true},
 	"/countersign.v1.AdminService/RotateApplicationToken": {administrator, true},
 	"/countersign.v1.AdminService/RemoveApplication":      {administrator, true},
 	"/countersign.v1.AdminService/ListSignIns":            {administrator, false},

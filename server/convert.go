@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -191,7 +193,47 @@ func applicationMessage(a *approval.Application) *pb.Application {
 		Name:       a.Name,
 		CreateTime: timestamp(a.Created),
 		TokenTime:  timestamp(a.TokenMade),
+		Policy:     policyMessage(a.Policy.WithDefaults()),
 	}
+}
+
+func policyMessage(p approval.Policy) *pb.ApplicationPolicy {
+	return &pb.ApplicationPolicy{
+		PromptLifetime: durationpb.New(p.PromptLifetime),
+		CodeLifetime:   durationpb.New(p.CodeLifetime),
+		Tries:          proto.Int32(int32(p.Tries)),
+		DenialFinal:    proto.Bool(p.DenialFinal),
+		RequestedCodes: proto.Bool(!p.RefuseRequested),
+	}
+}
+
+// policyChange returns what a request changes in a policy.
+func policyChange(m *pb.ApplicationPolicy) (func(*approval.Policy), error) {
+	for name, d := range map[string]*durationpb.Duration{"prompt_lifetime": m.GetPromptLifetime(), "code_lifetime": m.GetCodeLifetime()} {
+		if d != nil && (d.CheckValid() != nil || d.AsDuration() <= 0) {
+			return nil, invalidField("policy."+name, "want a positive duration")
+		}
+	}
+	if m != nil && m.Tries != nil && m.GetTries() < 1 {
+		return nil, invalidField("policy.tries", "want at least 1")
+	}
+	return func(p *approval.Policy) {
+		if d := m.GetPromptLifetime(); d != nil {
+			p.PromptLifetime = d.AsDuration()
+		}
+		if d := m.GetCodeLifetime(); d != nil {
+			p.CodeLifetime = d.AsDuration()
+		}
+		if m != nil && m.Tries != nil {
+			p.Tries = int(m.GetTries())
+		}
+		if m != nil && m.DenialFinal != nil {
+			p.DenialFinal = m.GetDenialFinal()
+		}
+		if m != nil && m.RequestedCodes != nil {
+			p.RefuseRequested = !m.GetRequestedCodes()
+		}
+	}, nil
 }
 
 func recordMessages(records []approval.Record) []*pb.AuditRecord {

@@ -56,11 +56,11 @@ type Options struct {
 	// System never closes it.
 	Store approval.Store
 
-	// Policy and Limits are passed on to the Broker and the server. But where
+	// DevicesPerAccount and Limits are passed on to the Broker and the server. But where
 	// the limits of strangers' calls are zero, there is none, so that a test
 	// can enrol a thousand devices from one address.
-	Policy approval.Policy
-	Limits server.Limits
+	DevicesPerAccount int
+	Limits            server.Limits
 
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
@@ -154,7 +154,7 @@ func (s *System) start() {
 	s.t.Helper()
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	broker, err := approval.Open(context.Background(), approval.Config{
-		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, Policy: s.options.Policy, Log: log,
+		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount, Log: log,
 	})
 	s.must(err)
 	public, err := net.Listen("tcp", cmp.Or(s.Address, "127.0.0.1:0"))

@@ -185,6 +185,7 @@ func TestSessionsAreNotResumed(t *testing.T) {
 	server := ServerConfig(*mustCertificate(t, serverKey))
 	client := ClientConfig(mustCertificate(t, newKey(t)), mustKeyID(t, serverKey.Public()))
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(1) // as a curious client would
+	client.ServerName = "server.example"                        // what the cache goes by
 	for range 2 {
 		o := connect(t, server, client)
 		if o.clientErr != nil || o.serverErr != nil || o.serverState.DidResume {

@@ -34,6 +34,7 @@ type Application struct {
 	TokenHash string
 	Created   time.Time
 	TokenMade time.Time
+	Policy    Policy
 }
 
 // An Actor is who did something, for the record.

@@ -34,6 +34,7 @@ const (
 	EventCounterReused      Event = "device.counter_reused"
 	EventApplicationAdded   Event = "application.added"
 	EventApplicationRotated Event = "application.token_rotated"
+	EventApplicationPolicy  Event = "application.policy_set"
 	EventApplicationRemoved Event = "application.removed"
 	EventTrustRequested     Event = "trust.requested"
 	EventSignInBegun        Event = "sign_in.begun"
@@ -51,7 +52,7 @@ func Events() []Event {
 	return []Event{
 		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
-		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationRemoved,
+		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
 	}

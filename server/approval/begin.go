@@ -61,13 +61,15 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err != nil {
 			return err
 		}
-		if len(open) >= b.policy.OpenSignIns {
+		if len(open) >= maxOpenSignIns {
 			return refuse(ReasonTooManySignIns, "The account %s has %d open sign-ins, which is the most. Wait until one is answered or has expired.", a.Name, len(open))
 		}
+		policy := app.Policy.WithDefaults()
 		begun = SignIn{
 			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name,
 			Requester: r.Requester, Message: r.Message,
-			Begun: now, Expires: now.Add(b.policy.PromptLifetime), Recorded: Pending,
+			Begun: now, Expires: now.Add(policy.PromptLifetime), CodeLifetime: policy.CodeLifetime, MaxTries: policy.Tries,
+			Recorded: Pending,
 		}
 		if err := recordSignIn(tx, now, &begun, Record{
 			Event: EventSignInBegun, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: r.Requester.Address,

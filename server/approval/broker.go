@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,62 +25,23 @@ type Config struct {
 	// else is refused.
 	ServerKey string
 
-	// Policy holds the numbers; the zero value means the defaults.
-	Policy Policy
+	// DevicesPerAccount is how many trusted devices an account may have: 0
+	// means 20, and 100 is the most.
+	DevicesPerAccount int
 
 	// Log is told what an operator must know; nil means slog.Default().
 	Log *slog.Logger
 }
 
-// Policy holds the numbers an administrator may change. Zero means the default.
-type Policy struct {
-	PromptLifetime    time.Duration // default 5 min, at most 8 min, so that prompt and code stay under 10 (NIST SP 800-63B-4, 3.1.3.2)
-	CodeLifetime      time.Duration // of the code after Allow: default and at most 2 min
-	DevicesPerAccount int           // trusted ones: default 20, at most 100
-	OpenSignIns       int           // pending and approved ones of an account: default and at most 12
-}
-
 const (
-	maxTries              = 5               // codes compared for one sign-in
+	defaultDevices        = 20
+	maxDevices            = 100
+	maxOpenSignIns        = 12              // pending and approved ones of an account
 	requestedCodeLifetime = 5 * time.Minute // of a code without a prompt
 	grantLifetime         = 2 * time.Minute
 	invitationLifetime    = 10 * time.Minute // NIST SP 800-63B-4, 4.1.2.2
 	maxInvitationLifetime = 24 * time.Hour
 )
-
-func (p Policy) withDefaults() (Policy, error) {
-	for _, n := range []struct {
-		name      string
-		value     *time.Duration
-		def, most time.Duration
-	}{
-		{"prompt lifetime", &p.PromptLifetime, 5 * time.Minute, 8 * time.Minute},
-		{"code lifetime", &p.CodeLifetime, 2 * time.Minute, 2 * time.Minute},
-	} {
-		if *n.value == 0 {
-			*n.value = n.def
-		}
-		if *n.value < time.Second || *n.value > n.most {
-			return p, fmt.Errorf("the %s is %v, want 1s to %v", n.name, *n.value, n.most)
-		}
-	}
-	for _, n := range []struct {
-		name      string
-		value     *int
-		def, most int
-	}{
-		{"number of devices per account", &p.DevicesPerAccount, 20, 100},
-		{"number of open sign-ins per account", &p.OpenSignIns, 12, 12},
-	} {
-		if *n.value == 0 {
-			*n.value = n.def
-		}
-		if *n.value < 1 || *n.value > n.most {
-			return p, fmt.Errorf("the %s is %d, want 1 to %d", n.name, *n.value, n.most)
-		}
-	}
-	return p, nil
-}
 
 // A Broker carries out every operation: each is one transaction that checks
 // the caller, the state and the counters, writes, and appends to the record.
@@ -90,7 +52,7 @@ type Broker struct {
 	store      Store
 	secrets    *Secrets
 	serverKey  string
-	policy     Policy
+	devices    int // that an account may have
 	log        *slog.Logger
 	hub        *hub
 	deployment string
@@ -102,16 +64,16 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	if c.Store == nil || c.Secrets == nil || !pin.ValidKeyID(c.ServerKey) {
 		return nil, errors.New("a Broker needs a store, secrets and the id of the server's key")
 	}
-	policy, err := c.Policy.withDefaults()
-	if err != nil {
-		return nil, err
+	devices := cmp.Or(c.DevicesPerAccount, defaultDevices)
+	if devices < 1 || devices > maxDevices {
+		return nil, fmt.Errorf("the number of devices per account is %d, want 1 to %d", devices, maxDevices)
 	}
-	b := &Broker{store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey, policy: policy, log: c.Log, hub: newHub()}
+	b := &Broker{store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey, devices: devices, log: c.Log, hub: newHub()}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
 	fresh := strings.ToLower(rand.Text()) // 26 characters, 130 bits
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err := b.store.Update(ctx, func(tx Tx) error {
 		id, err := tx.Get(bucketMeta, keyDeployment)
 		if err != nil {
 			return err

@@ -53,7 +53,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			refusal, err = reportStale(tx, now, c.device, claims, address)
 			return err
 		}
-		after, err := s.next(b.decisionStep(device, &d, jws), now)
+		after, err := s.next(decisionStep(device, &d, jws), now)
 		if err != nil {
 			return err
 		}
@@ -84,8 +84,8 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	return answer, b.told(device, refusal)
 }
 
-func (b *Broker) decisionStep(device string, d *statement.Decision, jws string) step {
-	st := step{device: device, statement: jws, reason: d.Reason, lifetime: b.policy.CodeLifetime}
+func decisionStep(device string, d *statement.Decision, jws string) step {
+	st := step{device: device, statement: jws, reason: d.Reason}
 	switch d.Decision {
 	case statement.Allow:
 		st.kind = stepAllow

@@ -60,7 +60,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 		if err != nil {
 			return err
 		}
-		if a.Trusted >= b.policy.DevicesPerAccount {
+		if a.Trusted >= b.devices {
 			return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
 		}
 		others = trustedIDs(tx, a.Name)

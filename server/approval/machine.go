@@ -10,18 +10,18 @@ import (
 type step struct {
 	kind stepKind
 
-	device    string        // stepAllow, stepDeny: the device that decided
-	reason    string        // stepDeny: statement.Mistake, statement.NotMe or empty
-	statement string        // stepAllow, stepDeny: what the device signed
-	lifetime  time.Duration // stepAllow: how long the code is good
-	cause     CancelCause   // stepCancel
+	device    string      // stepAllow, stepDeny: the device that decided
+	reason    string      // stepDeny: statement.Mistake, statement.NotMe or empty
+	statement string      // stepAllow, stepDeny: what the device signed
+	cause     CancelCause // stepCancel
 
 	// stepTry: whether the account has a code that was asked for without a
 	// prompt; whether too many wrong codes were typed for the account; and the
 	// comparison, which is made only once the machine has counted the try.
-	requested bool
-	exhausted bool
-	matches   func() bool
+	requested   bool
+	denialFinal bool // by the application's policy
+	exhausted   bool
+	matches     func() bool
 }
 
 type stepKind int
@@ -68,7 +68,7 @@ func (s SignIn) allow(st step, now time.Time) (SignIn, error) {
 		s.Recorded = Approved
 		s.DecidedBy = st.device
 		s.Decision = st.statement
-		s.CodeExpires = now.Add(st.lifetime)
+		s.CodeExpires = now.Add(s.CodeLifetime)
 		return s, nil
 	case Approved:
 		if s.DecidedBy == st.device {
@@ -105,7 +105,7 @@ func (s SignIn) try(st step, now time.Time) (SignIn, error) {
 	switch state := s.At(now); {
 	case state == Approved:
 	case state == Pending && st.requested:
-	case state == Denied && st.requested && now.Before(s.Expires):
+	case state == Denied && st.requested && !st.denialFinal && now.Before(s.Expires):
 	case state == Pending:
 		return s, refuse(ReasonSignInPending, "Nobody has answered on a trusted device yet, so there is no code. Allow the sign-in there first.")
 	default:

@@ -14,11 +14,11 @@ import (
 var begun = time.Date(2026, 11, 22, 23, 59, 0, 0, time.UTC)
 
 func pendingSignIn() SignIn {
-	return SignIn{ID: "a", Account: "ada", Application: "files", Begun: begun, Expires: begun.Add(5 * time.Minute), Recorded: Pending}
+	return SignIn{ID: "a", Account: "ada", Application: "files", Begun: begun, Expires: begun.Add(5 * time.Minute), CodeLifetime: 2 * time.Minute, MaxTries: maxTries, Recorded: Pending}
 }
 
 func allowBy(device string) step {
-	return step{kind: stepAllow, device: device, statement: "allow by " + device, lifetime: 2 * time.Minute}
+	return step{kind: stepAllow, device: device, statement: "allow by " + device}
 }
 
 func denyBy(device, reason string) step {
@@ -158,7 +158,7 @@ func TestMachineKeepsItsPromises(t *testing.T) {
 			right, requested := rapid.Bool().Draw(t, "right"), rapid.Bool().Draw(t, "requested")
 			kind := rapid.SampledFrom([]stepKind{stepAllow, stepAllow, stepDeny, stepTry, stepTry, stepTry, stepCancel}).Draw(t, "kind")
 			st := step{
-				kind: kind, device: device, lifetime: 2 * time.Minute, cause: CancelApplication, requested: requested,
+				kind: kind, device: device, cause: CancelApplication, requested: requested,
 				reason: rapid.SampledFrom([]string{"", statement.Mistake, statement.NotMe}).Draw(t, "reason"),
 				matches: func() bool {
 					compared++

@@ -23,6 +23,9 @@ type SignIn struct {
 	Begun           time.Time
 	Expires         time.Time // when the prompt ends, answered or not
 
+	CodeLifetime time.Duration // of the code after Allow
+	MaxTries     int           // codes that may be compared
+
 	Recorded State // the state last written; what it is now is At's to say
 	Tries    int   // codes compared so far
 
@@ -107,7 +110,7 @@ func (s *SignIn) At(now time.Time) State {
 }
 
 // TriesLeft returns how many more codes may be compared.
-func (s *SignIn) TriesLeft() int { return max(0, maxTries-s.Tries) }
+func (s *SignIn) TriesLeft() int { return max(0, s.MaxTries-s.Tries) }
 
 // Ends returns when the state the sign-in has at now ends by itself or, if it
 // is final, when it ended.

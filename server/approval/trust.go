@@ -76,7 +76,8 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 			ApprovalKey: e.ApprovalKey, ApprovalID: approvalID, Statement: in.Statement,
 		},
 		Requester: Requester{Address: in.Address, Device: e.Name},
-		Begun:     now, Expires: now.Add(b.policy.PromptLifetime), Recorded: Pending,
+		Begun:     now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
+		Recorded: Pending,
 	}
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) error {
@@ -271,7 +272,7 @@ func (b *Broker) unanswered(id string, now time.Time) error {
 		return invalidField("request_id", "want the 26 characters that RequestTrust returned")
 	}
 	made := time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16))
-	if now.Before(made.Add(b.policy.PromptLifetime)) {
+	if now.Before(made.Add(defaultPromptLifetime)) {
 		return refuse(ReasonSignInPending, "Nobody has allowed this yet on a trusted device, so there is no code.")
 	}
 	return refuse(ReasonSignInExpired, "The request was not allowed in time. Ask again.")
@@ -279,7 +280,7 @@ func (b *Broker) unanswered(id string, now time.Time) error {
 
 // trust makes the candidate of a verified request a trusted device.
 func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
-	if a.Trusted >= b.policy.DevicesPerAccount {
+	if a.Trusted >= b.devices {
 		return Device{}, refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
 	}
 	budget, err := loadTrustRequests(tx, a.Name)

@@ -99,14 +99,22 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		if v, err = b.outstanding(tx, a, s, now); err != nil {
 			return err
 		}
+		unwanted := app.Policy.RefuseRequested && v.requested != nil
+		if unwanted {
+			v.requested = nil
+		}
 		signIn, refusal = s.next(step{
-			kind:      stepTry,
-			requested: v.requested != nil,
-			exhausted: v.failures.exhausted(now),
-			matches:   func() bool { return v.compare(digits) },
+			kind:        stepTry,
+			requested:   v.requested != nil,
+			denialFinal: app.Policy.DenialFinal,
+			exhausted:   v.failures.exhausted(now),
+			matches:     func() bool { return v.compare(digits) },
 		}, now)
-		if signIn.Tries == s.Tries {
-			return refusal // nothing was compared, so nothing has changed
+		if signIn.Tries == s.Tries { // nothing was compared, so nothing has changed
+			if unwanted && s.At(now) == Pending {
+				return refuse(ReasonSignInPending, "%s takes no code that was asked for without a prompt. Allow the sign-in on a trusted device.", app.Name)
+			}
+			return refusal
 		}
 		ring = trustedIDs(tx, a.Name)
 		return v.write(tx, now, Actor{Kind: ActorApplication, ID: app.ID}, &signIn)

@@ -58,6 +58,7 @@ type fakeServer struct {
 	code     string
 	receipt  string
 	tamper   func(*pb.VerifySignInResponse)
+	stray    bool // WatchSignIn tells of another sign-in
 }
 
 func newKey(t *testing.T) (*ecdsa.PrivateKey, string) {
@@ -257,6 +258,9 @@ func (f *fakeServer) WatchSignIn(_ *pb.WatchSignInRequest, stream grpc.ServerStr
 		f.mu.Lock()
 		state, changed := f.signIn.State, f.changed
 		m := &pb.WatchSignInResponse{SignIn: f.signIn}
+		if f.stray {
+			m.SignIn = &pb.SignIn{Id: strings.Repeat("v", 26), State: pb.SignInState_SIGN_IN_STATE_APPROVED}
+		}
 		if err := stream.Send(m); err != nil {
 			f.mu.Unlock()
 			return err

@@ -140,6 +140,7 @@ func (v *visit) wait(ctx context.Context) error {
 
 // watch waits until the sign-in is no longer in a state.
 func (v *visit) watch(ctx context.Context, state pb.SignInState) error {
+	var other error // not stream's error, because that would be tried again
 	stream := func() error {
 		watch, err := v.client.WatchSignIn(ctx, &pb.WatchSignInRequest{SignInId: v.signIn.GetId()})
 		if err != nil {
@@ -151,7 +152,8 @@ func (v *visit) watch(ctx context.Context, state pb.SignInState) error {
 				return v.conn.Explain(err)
 			}
 			if message.GetSignIn().GetId() != v.signIn.GetId() {
-				return errors.New("the server told of another sign-in than was asked for")
+				other = errors.New("the server told of another sign-in than was asked for")
+				return nil
 			}
 			v.signIn = message.GetSignIn()
 			if v.signIn.GetState() != state {
@@ -159,7 +161,10 @@ func (v *visit) watch(ctx context.Context, state pb.SignInState) error {
 			}
 		}
 	}
-	return refusal(agent.Persist(ctx, stream))
+	if err := agent.Persist(ctx, stream); err != nil {
+		return refusal(err)
+	}
+	return other
 }
 
 // over says why there is no code to type in a state, if there is none.

@@ -123,3 +123,12 @@ func TestParseCredentials(t *testing.T) {
 		}
 	}
 }
+
+func TestSignInIsToldOfAnother(t *testing.T) {
+	f := newFake(t)
+	f.stray = true
+	credentialsFile, _ := f.files()
+	if out := call(t, exitError, "sign-in", "ada", "--credentials", credentialsFile); !strings.Contains(out, "another sign-in") {
+		t.Errorf("sign-in printed:\n%s", out)
+	}
+}

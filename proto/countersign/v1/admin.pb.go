@@ -307,7 +307,9 @@ type Application struct {
 	// When it was registered.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its token was made.
-	TokenTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=token_time,json=tokenTime,proto3" json:"token_time,omitempty"`
+	TokenTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=token_time,json=tokenTime,proto3" json:"token_time,omitempty"`
+	// What its sign-ins may do.
+	Policy        *ApplicationPolicy `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +372,101 @@ func (x *Application) GetTokenTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Application) GetPolicy() *ApplicationPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// ApplicationPolicy is what an application's sign-ins may do. Prompt and code
+// together last 10 minutes at most (NIST SP 800-63B-4, 3.1.3.2).
+type ApplicationPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long a prompt waits for an answer: 30 seconds to 8 minutes, 5 minutes
+	// unless set.
+	PromptLifetime *durationpb.Duration `protobuf:"bytes,1,opt,name=prompt_lifetime,json=promptLifetime,proto3" json:"prompt_lifetime,omitempty"`
+	// How long the code after Allow is good: 30 seconds to 5 minutes, 2 minutes
+	// unless set.
+	CodeLifetime *durationpb.Duration `protobuf:"bytes,2,opt,name=code_lifetime,json=codeLifetime,proto3" json:"code_lifetime,omitempty"`
+	// How many codes are compared for one sign-in: 1 to 5, 5 unless set.
+	Tries *int32 `protobuf:"varint,3,opt,name=tries,proto3,oneof" json:"tries,omitempty"`
+	// Whether a denial is final. If it is not, which is so unless set, a code
+	// that is asked for on a trusted device afterwards still verifies the
+	// sign-in.
+	DenialFinal *bool `protobuf:"varint,4,opt,name=denial_final,json=denialFinal,proto3,oneof" json:"denial_final,omitempty"`
+	// Whether a code that was asked for without a prompt counts; it does unless
+	// set.
+	RequestedCodes *bool `protobuf:"varint,5,opt,name=requested_codes,json=requestedCodes,proto3,oneof" json:"requested_codes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ApplicationPolicy) Reset() {
+	*x = ApplicationPolicy{}
+	mi := &file_countersign_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplicationPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplicationPolicy) ProtoMessage() {}
+
+func (x *ApplicationPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplicationPolicy.ProtoReflect.Descriptor instead.
+func (*ApplicationPolicy) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ApplicationPolicy) GetPromptLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.PromptLifetime
+	}
+	return nil
+}
+
+func (x *ApplicationPolicy) GetCodeLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.CodeLifetime
+	}
+	return nil
+}
+
+func (x *ApplicationPolicy) GetTries() int32 {
+	if x != nil && x.Tries != nil {
+		return *x.Tries
+	}
+	return 0
+}
+
+func (x *ApplicationPolicy) GetDenialFinal() bool {
+	if x != nil && x.DenialFinal != nil {
+		return *x.DenialFinal
+	}
+	return false
+}
+
+func (x *ApplicationPolicy) GetRequestedCodes() bool {
+	if x != nil && x.RequestedCodes != nil {
+		return *x.RequestedCodes
+	}
+	return false
+}
+
 // Actor says who did something.
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -383,7 +480,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[4]
+	mi := &file_countersign_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +492,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[4]
+	mi := &file_countersign_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +505,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Actor) GetKind() string {
@@ -458,7 +555,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[5]
+	mi := &file_countersign_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +567,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[5]
+	mi := &file_countersign_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +580,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AuditRecord) GetSequence() uint64 {
@@ -574,7 +671,7 @@ type AddAccountRequest struct {
 
 func (x *AddAccountRequest) Reset() {
 	*x = AddAccountRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[6]
+	mi := &file_countersign_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +683,7 @@ func (x *AddAccountRequest) String() string {
 func (*AddAccountRequest) ProtoMessage() {}
 
 func (x *AddAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[6]
+	mi := &file_countersign_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +696,7 @@ func (x *AddAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddAccountRequest.ProtoReflect.Descriptor instead.
 func (*AddAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AddAccountRequest) GetName() string {
@@ -620,7 +717,7 @@ type AddAccountResponse struct {
 
 func (x *AddAccountResponse) Reset() {
 	*x = AddAccountResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[7]
+	mi := &file_countersign_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +729,7 @@ func (x *AddAccountResponse) String() string {
 func (*AddAccountResponse) ProtoMessage() {}
 
 func (x *AddAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[7]
+	mi := &file_countersign_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +742,7 @@ func (x *AddAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddAccountResponse.ProtoReflect.Descriptor instead.
 func (*AddAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AddAccountResponse) GetAccount() *Account {
@@ -668,7 +765,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[8]
+	mi := &file_countersign_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +777,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[8]
+	mi := &file_countersign_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +790,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListAccountsRequest) GetPageSize() int32 {
@@ -723,7 +820,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[9]
+	mi := &file_countersign_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +832,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[9]
+	mi := &file_countersign_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +845,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -776,7 +873,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[10]
+	mi := &file_countersign_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +885,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[10]
+	mi := &file_countersign_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +898,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetAccountRequest) GetName() string {
@@ -824,7 +921,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[11]
+	mi := &file_countersign_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +933,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[11]
+	mi := &file_countersign_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +946,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -879,7 +976,7 @@ type SuspendAccountRequest struct {
 
 func (x *SuspendAccountRequest) Reset() {
 	*x = SuspendAccountRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[12]
+	mi := &file_countersign_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +988,7 @@ func (x *SuspendAccountRequest) String() string {
 func (*SuspendAccountRequest) ProtoMessage() {}
 
 func (x *SuspendAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[12]
+	mi := &file_countersign_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1001,7 @@ func (x *SuspendAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendAccountRequest.ProtoReflect.Descriptor instead.
 func (*SuspendAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SuspendAccountRequest) GetName() string {
@@ -932,7 +1029,7 @@ type SuspendAccountResponse struct {
 
 func (x *SuspendAccountResponse) Reset() {
 	*x = SuspendAccountResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[13]
+	mi := &file_countersign_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1041,7 @@ func (x *SuspendAccountResponse) String() string {
 func (*SuspendAccountResponse) ProtoMessage() {}
 
 func (x *SuspendAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[13]
+	mi := &file_countersign_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1054,7 @@ func (x *SuspendAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendAccountResponse.ProtoReflect.Descriptor instead.
 func (*SuspendAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SuspendAccountResponse) GetAccount() *Account {
@@ -978,7 +1075,7 @@ type ResumeAccountRequest struct {
 
 func (x *ResumeAccountRequest) Reset() {
 	*x = ResumeAccountRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[14]
+	mi := &file_countersign_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1087,7 @@ func (x *ResumeAccountRequest) String() string {
 func (*ResumeAccountRequest) ProtoMessage() {}
 
 func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[14]
+	mi := &file_countersign_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1100,7 @@ func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAccountRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResumeAccountRequest) GetName() string {
@@ -1024,7 +1121,7 @@ type ResumeAccountResponse struct {
 
 func (x *ResumeAccountResponse) Reset() {
 	*x = ResumeAccountResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[15]
+	mi := &file_countersign_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1133,7 @@ func (x *ResumeAccountResponse) String() string {
 func (*ResumeAccountResponse) ProtoMessage() {}
 
 func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[15]
+	mi := &file_countersign_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1146,7 @@ func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAccountResponse.ProtoReflect.Descriptor instead.
 func (*ResumeAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeAccountResponse) GetAccount() *Account {
@@ -1073,7 +1170,7 @@ type CreateInvitationRequest struct {
 
 func (x *CreateInvitationRequest) Reset() {
 	*x = CreateInvitationRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[16]
+	mi := &file_countersign_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1182,7 @@ func (x *CreateInvitationRequest) String() string {
 func (*CreateInvitationRequest) ProtoMessage() {}
 
 func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[16]
+	mi := &file_countersign_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1195,7 @@ func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInvitationRequest.ProtoReflect.Descriptor instead.
 func (*CreateInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateInvitationRequest) GetAccount() string {
@@ -1128,7 +1225,7 @@ type CreateInvitationResponse struct {
 
 func (x *CreateInvitationResponse) Reset() {
 	*x = CreateInvitationResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[17]
+	mi := &file_countersign_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1237,7 @@ func (x *CreateInvitationResponse) String() string {
 func (*CreateInvitationResponse) ProtoMessage() {}
 
 func (x *CreateInvitationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[17]
+	mi := &file_countersign_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1250,7 @@ func (x *CreateInvitationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInvitationResponse.ProtoReflect.Descriptor instead.
 func (*CreateInvitationResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateInvitationResponse) GetLink() string {
@@ -1181,7 +1278,7 @@ type ListAccountDevicesRequest struct {
 
 func (x *ListAccountDevicesRequest) Reset() {
 	*x = ListAccountDevicesRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[18]
+	mi := &file_countersign_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1290,7 @@ func (x *ListAccountDevicesRequest) String() string {
 func (*ListAccountDevicesRequest) ProtoMessage() {}
 
 func (x *ListAccountDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[18]
+	mi := &file_countersign_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1303,7 @@ func (x *ListAccountDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListAccountDevicesRequest) GetAccount() string {
@@ -1227,7 +1324,7 @@ type ListAccountDevicesResponse struct {
 
 func (x *ListAccountDevicesResponse) Reset() {
 	*x = ListAccountDevicesResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[19]
+	mi := &file_countersign_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1336,7 @@ func (x *ListAccountDevicesResponse) String() string {
 func (*ListAccountDevicesResponse) ProtoMessage() {}
 
 func (x *ListAccountDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[19]
+	mi := &file_countersign_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1349,7 @@ func (x *ListAccountDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListAccountDevicesResponse) GetDevices() []*Device {
@@ -1274,7 +1371,7 @@ type GetAccountDeviceRequest struct {
 
 func (x *GetAccountDeviceRequest) Reset() {
 	*x = GetAccountDeviceRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[20]
+	mi := &file_countersign_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1383,7 @@ func (x *GetAccountDeviceRequest) String() string {
 func (*GetAccountDeviceRequest) ProtoMessage() {}
 
 func (x *GetAccountDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[20]
+	mi := &file_countersign_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1396,7 @@ func (x *GetAccountDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountDeviceRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetAccountDeviceRequest) GetDevice() string {
@@ -1320,7 +1417,7 @@ type GetAccountDeviceResponse struct {
 
 func (x *GetAccountDeviceResponse) Reset() {
 	*x = GetAccountDeviceResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[21]
+	mi := &file_countersign_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1429,7 @@ func (x *GetAccountDeviceResponse) String() string {
 func (*GetAccountDeviceResponse) ProtoMessage() {}
 
 func (x *GetAccountDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[21]
+	mi := &file_countersign_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1442,7 @@ func (x *GetAccountDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountDeviceResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetAccountDeviceResponse) GetDevice() *Device {
@@ -1368,7 +1465,7 @@ type RevokeAccountDeviceRequest struct {
 
 func (x *RevokeAccountDeviceRequest) Reset() {
 	*x = RevokeAccountDeviceRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[22]
+	mi := &file_countersign_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1477,7 @@ func (x *RevokeAccountDeviceRequest) String() string {
 func (*RevokeAccountDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeAccountDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[22]
+	mi := &file_countersign_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1490,7 @@ func (x *RevokeAccountDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccountDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAccountDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevokeAccountDeviceRequest) GetDevice() string {
@@ -1421,7 +1518,7 @@ type RevokeAccountDeviceResponse struct {
 
 func (x *RevokeAccountDeviceResponse) Reset() {
 	*x = RevokeAccountDeviceResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[23]
+	mi := &file_countersign_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1530,7 @@ func (x *RevokeAccountDeviceResponse) String() string {
 func (*RevokeAccountDeviceResponse) ProtoMessage() {}
 
 func (x *RevokeAccountDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[23]
+	mi := &file_countersign_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1543,7 @@ func (x *RevokeAccountDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccountDeviceResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAccountDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeAccountDeviceResponse) GetDevice() *Device {
@@ -1469,7 +1566,7 @@ type AddApplicationRequest struct {
 
 func (x *AddApplicationRequest) Reset() {
 	*x = AddApplicationRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[24]
+	mi := &file_countersign_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1578,7 @@ func (x *AddApplicationRequest) String() string {
 func (*AddApplicationRequest) ProtoMessage() {}
 
 func (x *AddApplicationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[24]
+	mi := &file_countersign_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1591,7 @@ func (x *AddApplicationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddApplicationRequest.ProtoReflect.Descriptor instead.
 func (*AddApplicationRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AddApplicationRequest) GetId() string {
@@ -1525,7 +1622,7 @@ type AddApplicationResponse struct {
 
 func (x *AddApplicationResponse) Reset() {
 	*x = AddApplicationResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[25]
+	mi := &file_countersign_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1634,7 @@ func (x *AddApplicationResponse) String() string {
 func (*AddApplicationResponse) ProtoMessage() {}
 
 func (x *AddApplicationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[25]
+	mi := &file_countersign_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1647,7 @@ func (x *AddApplicationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddApplicationResponse.ProtoReflect.Descriptor instead.
 func (*AddApplicationResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AddApplicationResponse) GetApplication() *Application {
@@ -1580,7 +1677,7 @@ type ListApplicationsRequest struct {
 
 func (x *ListApplicationsRequest) Reset() {
 	*x = ListApplicationsRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[26]
+	mi := &file_countersign_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1689,7 @@ func (x *ListApplicationsRequest) String() string {
 func (*ListApplicationsRequest) ProtoMessage() {}
 
 func (x *ListApplicationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[26]
+	mi := &file_countersign_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1702,7 @@ func (x *ListApplicationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplicationsRequest.ProtoReflect.Descriptor instead.
 func (*ListApplicationsRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListApplicationsRequest) GetPageSize() int32 {
@@ -1635,7 +1732,7 @@ type ListApplicationsResponse struct {
 
 func (x *ListApplicationsResponse) Reset() {
 	*x = ListApplicationsResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[27]
+	mi := &file_countersign_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1744,7 @@ func (x *ListApplicationsResponse) String() string {
 func (*ListApplicationsResponse) ProtoMessage() {}
 
 func (x *ListApplicationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[27]
+	mi := &file_countersign_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1757,7 @@ func (x *ListApplicationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplicationsResponse.ProtoReflect.Descriptor instead.
 func (*ListApplicationsResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListApplicationsResponse) GetApplications() []*Application {
@@ -1677,6 +1774,107 @@ func (x *ListApplicationsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// SetApplicationPolicyRequest changes a policy.
+type SetApplicationPolicyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The application's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What to change; fields that are not set stay as they are.
+	Policy        *ApplicationPolicy `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetApplicationPolicyRequest) Reset() {
+	*x = SetApplicationPolicyRequest{}
+	mi := &file_countersign_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetApplicationPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetApplicationPolicyRequest) ProtoMessage() {}
+
+func (x *SetApplicationPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetApplicationPolicyRequest.ProtoReflect.Descriptor instead.
+func (*SetApplicationPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SetApplicationPolicyRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SetApplicationPolicyRequest) GetPolicy() *ApplicationPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// SetApplicationPolicyResponse returns the application as it is now.
+type SetApplicationPolicyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The application.
+	Application   *Application `protobuf:"bytes,1,opt,name=application,proto3" json:"application,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetApplicationPolicyResponse) Reset() {
+	*x = SetApplicationPolicyResponse{}
+	mi := &file_countersign_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetApplicationPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetApplicationPolicyResponse) ProtoMessage() {}
+
+func (x *SetApplicationPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetApplicationPolicyResponse.ProtoReflect.Descriptor instead.
+func (*SetApplicationPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SetApplicationPolicyResponse) GetApplication() *Application {
+	if x != nil {
+		return x.Application
+	}
+	return nil
+}
+
 // RotateApplicationTokenRequest names an application.
 type RotateApplicationTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1688,7 +1886,7 @@ type RotateApplicationTokenRequest struct {
 
 func (x *RotateApplicationTokenRequest) Reset() {
 	*x = RotateApplicationTokenRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[28]
+	mi := &file_countersign_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1898,7 @@ func (x *RotateApplicationTokenRequest) String() string {
 func (*RotateApplicationTokenRequest) ProtoMessage() {}
 
 func (x *RotateApplicationTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[28]
+	mi := &file_countersign_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1911,7 @@ func (x *RotateApplicationTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateApplicationTokenRequest.ProtoReflect.Descriptor instead.
 func (*RotateApplicationTokenRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RotateApplicationTokenRequest) GetId() string {
@@ -1736,7 +1934,7 @@ type RotateApplicationTokenResponse struct {
 
 func (x *RotateApplicationTokenResponse) Reset() {
 	*x = RotateApplicationTokenResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[29]
+	mi := &file_countersign_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1946,7 @@ func (x *RotateApplicationTokenResponse) String() string {
 func (*RotateApplicationTokenResponse) ProtoMessage() {}
 
 func (x *RotateApplicationTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[29]
+	mi := &file_countersign_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1959,7 @@ func (x *RotateApplicationTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateApplicationTokenResponse.ProtoReflect.Descriptor instead.
 func (*RotateApplicationTokenResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RotateApplicationTokenResponse) GetApplication() *Application {
@@ -1789,7 +1987,7 @@ type RemoveApplicationRequest struct {
 
 func (x *RemoveApplicationRequest) Reset() {
 	*x = RemoveApplicationRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[30]
+	mi := &file_countersign_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1999,7 @@ func (x *RemoveApplicationRequest) String() string {
 func (*RemoveApplicationRequest) ProtoMessage() {}
 
 func (x *RemoveApplicationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[30]
+	mi := &file_countersign_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +2012,7 @@ func (x *RemoveApplicationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveApplicationRequest.ProtoReflect.Descriptor instead.
 func (*RemoveApplicationRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RemoveApplicationRequest) GetId() string {
@@ -1833,7 +2031,7 @@ type RemoveApplicationResponse struct {
 
 func (x *RemoveApplicationResponse) Reset() {
 	*x = RemoveApplicationResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[31]
+	mi := &file_countersign_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +2043,7 @@ func (x *RemoveApplicationResponse) String() string {
 func (*RemoveApplicationResponse) ProtoMessage() {}
 
 func (x *RemoveApplicationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[31]
+	mi := &file_countersign_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +2056,7 @@ func (x *RemoveApplicationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveApplicationResponse.ProtoReflect.Descriptor instead.
 func (*RemoveApplicationResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 // ListSignInsRequest asks for a page of sign-ins.
@@ -1876,7 +2074,7 @@ type ListSignInsRequest struct {
 
 func (x *ListSignInsRequest) Reset() {
 	*x = ListSignInsRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[32]
+	mi := &file_countersign_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2086,7 @@ func (x *ListSignInsRequest) String() string {
 func (*ListSignInsRequest) ProtoMessage() {}
 
 func (x *ListSignInsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[32]
+	mi := &file_countersign_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2099,7 @@ func (x *ListSignInsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSignInsRequest.ProtoReflect.Descriptor instead.
 func (*ListSignInsRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListSignInsRequest) GetAccount() string {
@@ -1938,7 +2136,7 @@ type ListSignInsResponse struct {
 
 func (x *ListSignInsResponse) Reset() {
 	*x = ListSignInsResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[33]
+	mi := &file_countersign_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2148,7 @@ func (x *ListSignInsResponse) String() string {
 func (*ListSignInsResponse) ProtoMessage() {}
 
 func (x *ListSignInsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[33]
+	mi := &file_countersign_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2161,7 @@ func (x *ListSignInsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSignInsResponse.ProtoReflect.Descriptor instead.
 func (*ListSignInsResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListSignInsResponse) GetSignIns() []*SignIn {
@@ -1991,7 +2189,7 @@ type GetSignInRequest struct {
 
 func (x *GetSignInRequest) Reset() {
 	*x = GetSignInRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[34]
+	mi := &file_countersign_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2201,7 @@ func (x *GetSignInRequest) String() string {
 func (*GetSignInRequest) ProtoMessage() {}
 
 func (x *GetSignInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[34]
+	mi := &file_countersign_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2214,7 @@ func (x *GetSignInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSignInRequest.ProtoReflect.Descriptor instead.
 func (*GetSignInRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetSignInRequest) GetId() string {
@@ -2039,7 +2237,7 @@ type GetSignInResponse struct {
 
 func (x *GetSignInResponse) Reset() {
 	*x = GetSignInResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[35]
+	mi := &file_countersign_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2249,7 @@ func (x *GetSignInResponse) String() string {
 func (*GetSignInResponse) ProtoMessage() {}
 
 func (x *GetSignInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[35]
+	mi := &file_countersign_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2262,7 @@ func (x *GetSignInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSignInResponse.ProtoReflect.Descriptor instead.
 func (*GetSignInResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetSignInResponse) GetSignIn() *SignIn {
@@ -2096,7 +2294,7 @@ type ListAuditRecordsRequest struct {
 
 func (x *ListAuditRecordsRequest) Reset() {
 	*x = ListAuditRecordsRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[36]
+	mi := &file_countersign_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2306,7 @@ func (x *ListAuditRecordsRequest) String() string {
 func (*ListAuditRecordsRequest) ProtoMessage() {}
 
 func (x *ListAuditRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[36]
+	mi := &file_countersign_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2319,7 @@ func (x *ListAuditRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRecordsRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListAuditRecordsRequest) GetAccount() string {
@@ -2158,7 +2356,7 @@ type ListAuditRecordsResponse struct {
 
 func (x *ListAuditRecordsResponse) Reset() {
 	*x = ListAuditRecordsResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[37]
+	mi := &file_countersign_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2368,7 @@ func (x *ListAuditRecordsResponse) String() string {
 func (*ListAuditRecordsResponse) ProtoMessage() {}
 
 func (x *ListAuditRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[37]
+	mi := &file_countersign_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2381,7 @@ func (x *ListAuditRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListAuditRecordsResponse) GetRecords() []*AuditRecord {
@@ -2209,7 +2407,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[38]
+	mi := &file_countersign_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2419,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[38]
+	mi := &file_countersign_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2432,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 // GetKeysResponse carries public keys.
@@ -2248,7 +2446,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[39]
+	mi := &file_countersign_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2458,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[39]
+	mi := &file_countersign_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2471,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetKeysResponse) GetJwks() string {
@@ -2294,7 +2492,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[40]
+	mi := &file_countersign_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2504,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[40]
+	mi := &file_countersign_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2517,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BackupRequest) GetPath() string {
@@ -2340,7 +2538,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[41]
+	mi := &file_countersign_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2550,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[41]
+	mi := &file_countersign_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2563,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *BackupResponse) GetSizeBytes() int64 {
@@ -2396,14 +2594,24 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"createTime\x12=\n" +
 	"\fsuspend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime\x12%\n" +
 	"\x0esuspend_reason\x18\x05 \x01(\tR\rsuspendReason\x12'\n" +
-	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\"\xa9\x01\n" +
+	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\"\xe4\x01\n" +
 	"\vApplication\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x129\n" +
 	"\n" +
-	"token_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttokenTime\"+\n" +
+	"token_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttokenTime\x129\n" +
+	"\x06policy\x18\x05 \x01(\v2!.countersign.v1.ApplicationPolicyR\x06policy\"\xb7\x02\n" +
+	"\x11ApplicationPolicy\x12B\n" +
+	"\x0fprompt_lifetime\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0epromptLifetime\x12>\n" +
+	"\rcode_lifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fcodeLifetime\x12\x19\n" +
+	"\x05tries\x18\x03 \x01(\x05H\x00R\x05tries\x88\x01\x01\x12&\n" +
+	"\fdenial_final\x18\x04 \x01(\bH\x01R\vdenialFinal\x88\x01\x01\x12,\n" +
+	"\x0frequested_codes\x18\x05 \x01(\bH\x02R\x0erequestedCodes\x88\x01\x01B\b\n" +
+	"\x06_triesB\x0f\n" +
+	"\r_denial_finalB\x12\n" +
+	"\x10_requested_codes\"+\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\xd9\x02\n" +
@@ -2477,7 +2685,12 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"\x83\x01\n" +
 	"\x18ListApplicationsResponse\x12?\n" +
 	"\fapplications\x18\x01 \x03(\v2\x1b.countersign.v1.ApplicationR\fapplications\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
+	"\x1bSetApplicationPolicyRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
+	"\x06policy\x18\x02 \x01(\v2!.countersign.v1.ApplicationPolicyR\x06policy\"]\n" +
+	"\x1cSetApplicationPolicyResponse\x12=\n" +
+	"\vapplication\x18\x01 \x01(\v2\x1b.countersign.v1.ApplicationR\vapplication\"/\n" +
 	"\x1dRotateApplicationTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"u\n" +
 	"\x1eRotateApplicationTokenResponse\x12=\n" +
@@ -2518,7 +2731,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\fAccountState\x12\x1d\n" +
 	"\x19ACCOUNT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14ACCOUNT_STATE_ACTIVE\x10\x01\x12\x1b\n" +
-	"\x17ACCOUNT_STATE_SUSPENDED\x10\x022\xa0\x0e\n" +
+	"\x17ACCOUNT_STATE_SUSPENDED\x10\x022\x93\x0f\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -2533,7 +2746,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
 	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12_\n" +
 	"\x0eAddApplication\x12%.countersign.v1.AddApplicationRequest\x1a&.countersign.v1.AddApplicationResponse\x12e\n" +
-	"\x10ListApplications\x12'.countersign.v1.ListApplicationsRequest\x1a(.countersign.v1.ListApplicationsResponse\x12w\n" +
+	"\x10ListApplications\x12'.countersign.v1.ListApplicationsRequest\x1a(.countersign.v1.ListApplicationsResponse\x12q\n" +
+	"\x14SetApplicationPolicy\x12+.countersign.v1.SetApplicationPolicyRequest\x1a,.countersign.v1.SetApplicationPolicyResponse\x12w\n" +
 	"\x16RotateApplicationToken\x12-.countersign.v1.RotateApplicationTokenRequest\x1a..countersign.v1.RotateApplicationTokenResponse\x12h\n" +
 	"\x11RemoveApplication\x12(.countersign.v1.RemoveApplicationRequest\x1a).countersign.v1.RemoveApplicationResponse\x12V\n" +
 	"\vListSignIns\x12\".countersign.v1.ListSignInsRequest\x1a#.countersign.v1.ListSignInsResponse\x12P\n" +
@@ -2555,126 +2769,136 @@ func file_countersign_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_countersign_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_countersign_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_countersign_v1_admin_proto_goTypes = []any{
 	(AccountState)(0),                      // 0: countersign.v1.AccountState
 	(*GetServerRequest)(nil),               // 1: countersign.v1.GetServerRequest
 	(*GetServerResponse)(nil),              // 2: countersign.v1.GetServerResponse
 	(*Account)(nil),                        // 3: countersign.v1.Account
 	(*Application)(nil),                    // 4: countersign.v1.Application
-	(*Actor)(nil),                          // 5: countersign.v1.Actor
-	(*AuditRecord)(nil),                    // 6: countersign.v1.AuditRecord
-	(*AddAccountRequest)(nil),              // 7: countersign.v1.AddAccountRequest
-	(*AddAccountResponse)(nil),             // 8: countersign.v1.AddAccountResponse
-	(*ListAccountsRequest)(nil),            // 9: countersign.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),           // 10: countersign.v1.ListAccountsResponse
-	(*GetAccountRequest)(nil),              // 11: countersign.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),             // 12: countersign.v1.GetAccountResponse
-	(*SuspendAccountRequest)(nil),          // 13: countersign.v1.SuspendAccountRequest
-	(*SuspendAccountResponse)(nil),         // 14: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountRequest)(nil),           // 15: countersign.v1.ResumeAccountRequest
-	(*ResumeAccountResponse)(nil),          // 16: countersign.v1.ResumeAccountResponse
-	(*CreateInvitationRequest)(nil),        // 17: countersign.v1.CreateInvitationRequest
-	(*CreateInvitationResponse)(nil),       // 18: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesRequest)(nil),      // 19: countersign.v1.ListAccountDevicesRequest
-	(*ListAccountDevicesResponse)(nil),     // 20: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceRequest)(nil),        // 21: countersign.v1.GetAccountDeviceRequest
-	(*GetAccountDeviceResponse)(nil),       // 22: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceRequest)(nil),     // 23: countersign.v1.RevokeAccountDeviceRequest
-	(*RevokeAccountDeviceResponse)(nil),    // 24: countersign.v1.RevokeAccountDeviceResponse
-	(*AddApplicationRequest)(nil),          // 25: countersign.v1.AddApplicationRequest
-	(*AddApplicationResponse)(nil),         // 26: countersign.v1.AddApplicationResponse
-	(*ListApplicationsRequest)(nil),        // 27: countersign.v1.ListApplicationsRequest
-	(*ListApplicationsResponse)(nil),       // 28: countersign.v1.ListApplicationsResponse
-	(*RotateApplicationTokenRequest)(nil),  // 29: countersign.v1.RotateApplicationTokenRequest
-	(*RotateApplicationTokenResponse)(nil), // 30: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationRequest)(nil),       // 31: countersign.v1.RemoveApplicationRequest
-	(*RemoveApplicationResponse)(nil),      // 32: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsRequest)(nil),             // 33: countersign.v1.ListSignInsRequest
-	(*ListSignInsResponse)(nil),            // 34: countersign.v1.ListSignInsResponse
-	(*GetSignInRequest)(nil),               // 35: countersign.v1.GetSignInRequest
-	(*GetSignInResponse)(nil),              // 36: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsRequest)(nil),        // 37: countersign.v1.ListAuditRecordsRequest
-	(*ListAuditRecordsResponse)(nil),       // 38: countersign.v1.ListAuditRecordsResponse
-	(*GetKeysRequest)(nil),                 // 39: countersign.v1.GetKeysRequest
-	(*GetKeysResponse)(nil),                // 40: countersign.v1.GetKeysResponse
-	(*BackupRequest)(nil),                  // 41: countersign.v1.BackupRequest
-	(*BackupResponse)(nil),                 // 42: countersign.v1.BackupResponse
-	(*timestamppb.Timestamp)(nil),          // 43: google.protobuf.Timestamp
-	(*Device)(nil),                         // 44: countersign.v1.Device
-	(*durationpb.Duration)(nil),            // 45: google.protobuf.Duration
-	(*SignIn)(nil),                         // 46: countersign.v1.SignIn
+	(*ApplicationPolicy)(nil),              // 5: countersign.v1.ApplicationPolicy
+	(*Actor)(nil),                          // 6: countersign.v1.Actor
+	(*AuditRecord)(nil),                    // 7: countersign.v1.AuditRecord
+	(*AddAccountRequest)(nil),              // 8: countersign.v1.AddAccountRequest
+	(*AddAccountResponse)(nil),             // 9: countersign.v1.AddAccountResponse
+	(*ListAccountsRequest)(nil),            // 10: countersign.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),           // 11: countersign.v1.ListAccountsResponse
+	(*GetAccountRequest)(nil),              // 12: countersign.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),             // 13: countersign.v1.GetAccountResponse
+	(*SuspendAccountRequest)(nil),          // 14: countersign.v1.SuspendAccountRequest
+	(*SuspendAccountResponse)(nil),         // 15: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountRequest)(nil),           // 16: countersign.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),          // 17: countersign.v1.ResumeAccountResponse
+	(*CreateInvitationRequest)(nil),        // 18: countersign.v1.CreateInvitationRequest
+	(*CreateInvitationResponse)(nil),       // 19: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesRequest)(nil),      // 20: countersign.v1.ListAccountDevicesRequest
+	(*ListAccountDevicesResponse)(nil),     // 21: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceRequest)(nil),        // 22: countersign.v1.GetAccountDeviceRequest
+	(*GetAccountDeviceResponse)(nil),       // 23: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceRequest)(nil),     // 24: countersign.v1.RevokeAccountDeviceRequest
+	(*RevokeAccountDeviceResponse)(nil),    // 25: countersign.v1.RevokeAccountDeviceResponse
+	(*AddApplicationRequest)(nil),          // 26: countersign.v1.AddApplicationRequest
+	(*AddApplicationResponse)(nil),         // 27: countersign.v1.AddApplicationResponse
+	(*ListApplicationsRequest)(nil),        // 28: countersign.v1.ListApplicationsRequest
+	(*ListApplicationsResponse)(nil),       // 29: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyRequest)(nil),    // 30: countersign.v1.SetApplicationPolicyRequest
+	(*SetApplicationPolicyResponse)(nil),   // 31: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenRequest)(nil),  // 32: countersign.v1.RotateApplicationTokenRequest
+	(*RotateApplicationTokenResponse)(nil), // 33: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationRequest)(nil),       // 34: countersign.v1.RemoveApplicationRequest
+	(*RemoveApplicationResponse)(nil),      // 35: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsRequest)(nil),             // 36: countersign.v1.ListSignInsRequest
+	(*ListSignInsResponse)(nil),            // 37: countersign.v1.ListSignInsResponse
+	(*GetSignInRequest)(nil),               // 38: countersign.v1.GetSignInRequest
+	(*GetSignInResponse)(nil),              // 39: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsRequest)(nil),        // 40: countersign.v1.ListAuditRecordsRequest
+	(*ListAuditRecordsResponse)(nil),       // 41: countersign.v1.ListAuditRecordsResponse
+	(*GetKeysRequest)(nil),                 // 42: countersign.v1.GetKeysRequest
+	(*GetKeysResponse)(nil),                // 43: countersign.v1.GetKeysResponse
+	(*BackupRequest)(nil),                  // 44: countersign.v1.BackupRequest
+	(*BackupResponse)(nil),                 // 45: countersign.v1.BackupResponse
+	(*timestamppb.Timestamp)(nil),          // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),            // 47: google.protobuf.Duration
+	(*Device)(nil),                         // 48: countersign.v1.Device
+	(*SignIn)(nil),                         // 49: countersign.v1.SignIn
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
-	43, // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
+	46, // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: countersign.v1.Account.state:type_name -> countersign.v1.AccountState
-	43, // 2: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
-	43, // 3: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
-	43, // 4: countersign.v1.Application.create_time:type_name -> google.protobuf.Timestamp
-	43, // 5: countersign.v1.Application.token_time:type_name -> google.protobuf.Timestamp
-	43, // 6: countersign.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	5,  // 7: countersign.v1.AuditRecord.actor:type_name -> countersign.v1.Actor
-	3,  // 8: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
-	3,  // 9: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
-	3,  // 10: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
-	44, // 11: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
-	3,  // 12: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
-	3,  // 13: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
-	45, // 14: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
-	43, // 15: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
-	44, // 16: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
-	44, // 17: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	44, // 18: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	4,  // 19: countersign.v1.AddApplicationResponse.application:type_name -> countersign.v1.Application
-	4,  // 20: countersign.v1.ListApplicationsResponse.applications:type_name -> countersign.v1.Application
-	4,  // 21: countersign.v1.RotateApplicationTokenResponse.application:type_name -> countersign.v1.Application
-	46, // 22: countersign.v1.ListSignInsResponse.sign_ins:type_name -> countersign.v1.SignIn
-	46, // 23: countersign.v1.GetSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	6,  // 24: countersign.v1.GetSignInResponse.records:type_name -> countersign.v1.AuditRecord
-	6,  // 25: countersign.v1.ListAuditRecordsResponse.records:type_name -> countersign.v1.AuditRecord
-	1,  // 26: countersign.v1.AdminService.GetServer:input_type -> countersign.v1.GetServerRequest
-	7,  // 27: countersign.v1.AdminService.AddAccount:input_type -> countersign.v1.AddAccountRequest
-	9,  // 28: countersign.v1.AdminService.ListAccounts:input_type -> countersign.v1.ListAccountsRequest
-	11, // 29: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
-	13, // 30: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
-	15, // 31: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
-	17, // 32: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
-	19, // 33: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
-	21, // 34: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
-	23, // 35: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	25, // 36: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	27, // 37: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	29, // 38: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	31, // 39: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	33, // 40: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	35, // 41: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	37, // 42: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	39, // 43: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	41, // 44: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	2,  // 45: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	8,  // 46: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	10, // 47: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	12, // 48: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	14, // 49: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	16, // 50: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	18, // 51: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	20, // 52: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	22, // 53: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	24, // 54: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	26, // 55: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	28, // 56: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	30, // 57: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	32, // 58: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	34, // 59: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	36, // 60: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	38, // 61: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	40, // 62: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	42, // 63: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	45, // [45:64] is the sub-list for method output_type
-	26, // [26:45] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	46, // 2: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
+	46, // 3: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
+	46, // 4: countersign.v1.Application.create_time:type_name -> google.protobuf.Timestamp
+	46, // 5: countersign.v1.Application.token_time:type_name -> google.protobuf.Timestamp
+	5,  // 6: countersign.v1.Application.policy:type_name -> countersign.v1.ApplicationPolicy
+	47, // 7: countersign.v1.ApplicationPolicy.prompt_lifetime:type_name -> google.protobuf.Duration
+	47, // 8: countersign.v1.ApplicationPolicy.code_lifetime:type_name -> google.protobuf.Duration
+	46, // 9: countersign.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	6,  // 10: countersign.v1.AuditRecord.actor:type_name -> countersign.v1.Actor
+	3,  // 11: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
+	3,  // 12: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
+	3,  // 13: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
+	48, // 14: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
+	3,  // 15: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
+	3,  // 16: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
+	47, // 17: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
+	46, // 18: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
+	48, // 19: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
+	48, // 20: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	48, // 21: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	4,  // 22: countersign.v1.AddApplicationResponse.application:type_name -> countersign.v1.Application
+	4,  // 23: countersign.v1.ListApplicationsResponse.applications:type_name -> countersign.v1.Application
+	5,  // 24: countersign.v1.SetApplicationPolicyRequest.policy:type_name -> countersign.v1.ApplicationPolicy
+	4,  // 25: countersign.v1.SetApplicationPolicyResponse.application:type_name -> countersign.v1.Application
+	4,  // 26: countersign.v1.RotateApplicationTokenResponse.application:type_name -> countersign.v1.Application
+	49, // 27: countersign.v1.ListSignInsResponse.sign_ins:type_name -> countersign.v1.SignIn
+	49, // 28: countersign.v1.GetSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	7,  // 29: countersign.v1.GetSignInResponse.records:type_name -> countersign.v1.AuditRecord
+	7,  // 30: countersign.v1.ListAuditRecordsResponse.records:type_name -> countersign.v1.AuditRecord
+	1,  // 31: countersign.v1.AdminService.GetServer:input_type -> countersign.v1.GetServerRequest
+	8,  // 32: countersign.v1.AdminService.AddAccount:input_type -> countersign.v1.AddAccountRequest
+	10, // 33: countersign.v1.AdminService.ListAccounts:input_type -> countersign.v1.ListAccountsRequest
+	12, // 34: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
+	14, // 35: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
+	16, // 36: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
+	18, // 37: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
+	20, // 38: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
+	22, // 39: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
+	24, // 40: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
+	26, // 41: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	28, // 42: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	30, // 43: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	32, // 44: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	34, // 45: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	36, // 46: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	38, // 47: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	40, // 48: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	42, // 49: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	44, // 50: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	2,  // 51: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	9,  // 52: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	11, // 53: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	13, // 54: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	15, // 55: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	17, // 56: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	19, // 57: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	21, // 58: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	23, // 59: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	25, // 60: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	27, // 61: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	29, // 62: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	31, // 63: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	33, // 64: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	35, // 65: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	37, // 66: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	39, // 67: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	41, // 68: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	43, // 69: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	45, // 70: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	51, // [51:71] is the sub-list for method output_type
+	31, // [31:51] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_admin_proto_init() }
@@ -2684,13 +2908,14 @@ func file_countersign_v1_admin_proto_init() {
 	}
 	file_countersign_v1_device_proto_init()
 	file_countersign_v1_sign_in_proto_init()
+	file_countersign_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_admin_proto_rawDesc), len(file_countersign_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	AdminService_RevokeAccountDevice_FullMethodName    = "/countersign.v1.AdminService/RevokeAccountDevice"
 	AdminService_AddApplication_FullMethodName         = "/countersign.v1.AdminService/AddApplication"
 	AdminService_ListApplications_FullMethodName       = "/countersign.v1.AdminService/ListApplications"
+	AdminService_SetApplicationPolicy_FullMethodName   = "/countersign.v1.AdminService/SetApplicationPolicy"
 	AdminService_RotateApplicationToken_FullMethodName = "/countersign.v1.AdminService/RotateApplicationToken"
 	AdminService_RemoveApplication_FullMethodName      = "/countersign.v1.AdminService/RemoveApplication"
 	AdminService_ListSignIns_FullMethodName            = "/countersign.v1.AdminService/ListSignIns"
@@ -127,6 +128,14 @@ type AdminServiceClient interface {
 	//
 	// The caller must be an administrator.
 	ListApplications(ctx context.Context, in *ListApplicationsRequest, opts ...grpc.CallOption) (*ListApplicationsResponse, error)
+	// SetApplicationPolicy changes what an application's sign-ins may do. What
+	// is not given stays as it is. Sign-ins that are open keep their lifetimes
+	// and tries.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_UNKNOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	SetApplicationPolicy(ctx context.Context, in *SetApplicationPolicyRequest, opts ...grpc.CallOption) (*SetApplicationPolicyResponse, error)
 	// RotateApplicationToken replaces an application's token; the old one is refused from then on.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_UNKNOWN, STORE_FAILED.
@@ -301,6 +310,16 @@ func (c *adminServiceClient) ListApplications(ctx context.Context, in *ListAppli
 	return out, nil
 }
 
+func (c *adminServiceClient) SetApplicationPolicy(ctx context.Context, in *SetApplicationPolicyRequest, opts ...grpc.CallOption) (*SetApplicationPolicyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetApplicationPolicyResponse)
+	err := c.cc.Invoke(ctx, AdminService_SetApplicationPolicy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) RotateApplicationToken(ctx context.Context, in *RotateApplicationTokenRequest, opts ...grpc.CallOption) (*RotateApplicationTokenResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RotateApplicationTokenResponse)
@@ -458,6 +477,14 @@ type AdminServiceServer interface {
 	//
 	// The caller must be an administrator.
 	ListApplications(context.Context, *ListApplicationsRequest) (*ListApplicationsResponse, error)
+	// SetApplicationPolicy changes what an application's sign-ins may do. What
+	// is not given stays as it is. Sign-ins that are open keep their lifetimes
+	// and tries.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_UNKNOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	SetApplicationPolicy(context.Context, *SetApplicationPolicyRequest) (*SetApplicationPolicyResponse, error)
 	// RotateApplicationToken replaces an application's token; the old one is refused from then on.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_UNKNOWN, STORE_FAILED.
@@ -547,6 +574,9 @@ func (UnimplementedAdminServiceServer) AddApplication(context.Context, *AddAppli
 }
 func (UnimplementedAdminServiceServer) ListApplications(context.Context, *ListApplicationsRequest) (*ListApplicationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListApplications not implemented")
+}
+func (UnimplementedAdminServiceServer) SetApplicationPolicy(context.Context, *SetApplicationPolicyRequest) (*SetApplicationPolicyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetApplicationPolicy not implemented")
 }
 func (UnimplementedAdminServiceServer) RotateApplicationToken(context.Context, *RotateApplicationTokenRequest) (*RotateApplicationTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateApplicationToken not implemented")
@@ -806,6 +836,24 @@ func _AdminService_ListApplications_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_SetApplicationPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetApplicationPolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).SetApplicationPolicy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_SetApplicationPolicy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).SetApplicationPolicy(ctx, req.(*SetApplicationPolicyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_RotateApplicationToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RotateApplicationTokenRequest)
 	if err := dec(in); err != nil {
@@ -986,6 +1034,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListApplications",
 			Handler:    _AdminService_ListApplications_Handler,
+		},
+		{
+			MethodName: "SetApplicationPolicy",
+			Handler:    _AdminService_SetApplicationPolicy_Handler,
 		},
 		{
 			MethodName: "RotateApplicationToken",

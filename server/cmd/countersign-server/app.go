@@ -3,6 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
@@ -70,16 +75,17 @@ type appListCmd struct{ jsonFlag }
 
 // Help implements [kong.HelpProvider].
 func (appListCmd) Help() string {
-	return `With --json: {"applications": [{"id", "name", "created", "token_made"}]}`
+	return `With --json: {"applications": [{"id", "name", "created", "token_made", "policy"}]}; the policy as  app set --json  shows it.`
 }
 
 // Run lists the applications.
 func (c *appListCmd) Run(env *environment) error {
 	type appJSON struct {
-		ID        string `json:"id"`
-		Name      string `json:"name"`
-		Created   int64  `json:"created"`
-		TokenMade int64  `json:"token_made"`
+		ID        string     `json:"id"`
+		Name      string     `json:"name"`
+		Created   int64      `json:"created"`
+		TokenMade int64      `json:"token_made"`
+		Policy    policyJSON `json:"policy"`
 	}
 	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
 		apps, err := all(0, func(size int32, token string) ([]*pb.Application, string, error) {
@@ -92,7 +98,7 @@ func (c *appListCmd) Run(env *environment) error {
 		if c.JSON {
 			objects := make([]appJSON, len(apps))
 			for i, a := range apps {
-				objects[i] = appJSON{a.GetId(), a.GetName(), unix(a.GetCreateTime()), unix(a.GetTokenTime())}
+				objects[i] = appJSON{a.GetId(), a.GetName(), unix(a.GetCreateTime()), unix(a.GetTokenTime()), policyOf(a)}
 			}
 			return env.printJSON(map[string]any{"applications": objects})
 		}
@@ -106,6 +112,82 @@ func (c *appListCmd) Run(env *environment) error {
 		}
 		return t.flush()
 	})
+}
+
+// A policyJSON is a policy for programs; lifetimes are seconds.
+type policyJSON struct {
+	PromptLifetime int64 `json:"prompt_lifetime"`
+	CodeLifetime   int64 `json:"code_lifetime"`
+	Tries          int32 `json:"tries"`
+	DenialFinal    bool  `json:"denial_final"`
+	RequestedCodes bool  `json:"requested_codes"`
+}
+
+func policyOf(a *pb.Application) policyJSON {
+	p := a.GetPolicy()
+	return policyJSON{p.GetPromptLifetime().GetSeconds(), p.GetCodeLifetime().GetSeconds(), p.GetTries(), p.GetDenialFinal(), p.GetRequestedCodes()}
+}
+
+type appSetCmd struct {
+	ID             string        `arg:"" help:"The application's id."`
+	PromptLifetime time.Duration `placeholder:"TIME" help:"How long a prompt waits for an answer: 30s to 8m; 5m unless set."`
+	CodeLifetime   time.Duration `placeholder:"TIME" help:"How long the code after Allow is good: 30s to 5m; 2m unless set."`
+	Tries          int32         `placeholder:"N" help:"How many codes are compared for one sign-in: 1 to 5; 5 unless set."`
+	DenialFinal    string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a denial is final; unless it is, a code that is asked for on a trusted device afterwards lets in after all. No unless set."`
+	RequestedCodes string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a code that was asked for without a prompt counts. Yes unless set."`
+	jsonFlag
+}
+
+// Help implements [kong.HelpProvider].
+func (appSetCmd) Help() string {
+	return `What is not given stays as it is; with nothing given it shows the policy. Prompt and code together last ten minutes at most (NIST SP 800-63B-4, 3.1.3.2). Sign-ins that are open keep their lifetimes and tries.
+
+With --json: {"prompt_lifetime", "code_lifetime", "tries", "denial_final", "requested_codes"}; lifetimes are seconds.`
+}
+
+// Run changes a policy.
+func (c *appSetCmd) Run(env *environment) error {
+	policy := &pb.ApplicationPolicy{}
+	if c.PromptLifetime != 0 {
+		policy.PromptLifetime = durationpb.New(c.PromptLifetime)
+	}
+	if c.CodeLifetime != 0 {
+		policy.CodeLifetime = durationpb.New(c.CodeLifetime)
+	}
+	if c.Tries != 0 {
+		policy.Tries = proto.Int32(c.Tries)
+	}
+	if c.DenialFinal != "" {
+		policy.DenialFinal = proto.Bool(c.DenialFinal == "yes")
+	}
+	if c.RequestedCodes != "" {
+		policy.RequestedCodes = proto.Bool(c.RequestedCodes == "yes")
+	}
+	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
+		resp, err := admin.SetApplicationPolicy(ctx, &pb.SetApplicationPolicyRequest{Id: c.ID, Policy: policy})
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return env.printJSON(policyOf(resp.GetApplication()))
+		}
+		p := resp.GetApplication().GetPolicy()
+		s := newSheet(env.out)
+		s.line("Application", safe(resp.GetApplication().GetId()))
+		s.line("Prompt lifetime", p.GetPromptLifetime().AsDuration().String())
+		s.line("Code lifetime", p.GetCodeLifetime().AsDuration().String())
+		s.line("Tries", strconv.Itoa(int(p.GetTries())))
+		s.line("Denial final", yesNo(p.GetDenialFinal()))
+		s.line("Requested codes", yesNo(p.GetRequestedCodes()))
+		return s.flush()
+	})
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 type appRotateCmd struct {

@@ -64,9 +64,10 @@ type cli struct {
 	App struct {
 		Add    appAddCmd    `cmd:"" help:"Register an application and show its token."`
 		List   appListCmd   `cmd:"" help:"List all applications."`
+		Set    appSetCmd    `cmd:"" help:"Change or show what an application's sign-ins may do."`
 		Rotate appRotateCmd `cmd:"" help:"Replace an application's token; the old one stops working."`
 		Remove appRemoveCmd `cmd:"" help:"Forget an application and cancel its open sign-ins."`
-	} `cmd:"" help:"Applications that ask for approvals: add, list, rotate, remove."`
+	} `cmd:"" help:"Applications that ask for approvals: add, list, set, rotate, remove."`
 
 	Signin struct {
 		List signInListCmd `cmd:"" help:"List sign-ins, newest first."`

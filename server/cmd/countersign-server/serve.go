@@ -137,11 +137,11 @@ func wire(ctx context.Context, s settings, d dataDir, all *secrets, store *bolts
 		return nil, nil, nil, err
 	}
 	broker, err := approval.Open(ctx, approval.Config{
-		Store:     store,
-		Secrets:   keys,
-		ServerKey: key,
-		Policy:    approval.Policy{DevicesPerAccount: s.DevicesPerAccount},
-		Log:       log,
+		Store:             store,
+		Secrets:           keys,
+		ServerKey:         key,
+		DevicesPerAccount: s.DevicesPerAccount,
+		Log:               log,
 	})
 	if err != nil {
 		return nil, nil, nil, err

@@ -1,0 +1,102 @@
+package approval_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+	"github.com/countersignd/countersign/server/approval"
+)
+
+func (w *world) policy(id string, change func(*approval.Policy)) error {
+	_, err := w.admin.SetApplicationPolicy(w.t.Context(), id, change)
+	return err
+}
+
+func TestPolicyLimits(t *testing.T) {
+	w := newWorld(t, nil)
+	w.application("files")
+	for name, change := range map[string]func(*approval.Policy){
+		"prompt of 8 min 1 s": func(p *approval.Policy) { p.PromptLifetime = 8*time.Minute + time.Second },
+		"prompt of 29 s":      func(p *approval.Policy) { p.PromptLifetime = 29 * time.Second },
+		"code of 5 min 1 s":   func(p *approval.Policy) { p.CodeLifetime = 5*time.Minute + time.Second },
+		"code of 29 s":        func(p *approval.Policy) { p.CodeLifetime = 29 * time.Second },
+		"more than 10 min":    func(p *approval.Policy) { p.PromptLifetime, p.CodeLifetime = 8*time.Minute, 2*time.Minute+time.Second },
+		"six tries":           func(p *approval.Policy) { p.Tries = 6 },
+		"less than no tries":  func(p *approval.Policy) { p.Tries = -1 },
+		"a negative lifetime": func(p *approval.Policy) { p.PromptLifetime = -time.Minute },
+	} {
+		wantReason(t, name, w.policy("files", change), approval.ReasonInvalidField)
+	}
+	if err := w.policy("files", func(p *approval.Policy) { p.PromptLifetime, p.CodeLifetime = 8*time.Minute, 2*time.Minute }); err != nil {
+		t.Errorf("ten minutes = %v", err)
+	}
+	wantReason(t, "an unknown application", w.policy("nobody", func(*approval.Policy) {}), approval.ReasonApplicationUnknown)
+}
+
+func TestPoliciesAreObeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.account("ada")
+		files, mail := w.application("files"), w.application("mail")
+		mac := w.enroll("ada")
+		if err := w.policy("files", func(p *approval.Policy) {
+			*p = approval.Policy{PromptLifetime: time.Minute, CodeLifetime: 30 * time.Second, Tries: 2, DenialFinal: true, RefuseRequested: false}
+		}); err != nil {
+			t.Fatal(err)
+		}
+
+		s := w.begin(files, "ada")
+		if !s.Expires.Equal(s.Begun.Add(time.Minute)) || s.TriesLeft() != 2 {
+			t.Errorf("the prompt ends %v after it began, with %d tries, want 1 min and 2", s.Expires.Sub(s.Begun), s.TriesLeft())
+		}
+		code := mac.allow(s.ID)
+		_, err := w.broker.VerifySignIn(t.Context(), files, s.ID, wrong(code))
+		wantReason(t, "the first wrong code", err, approval.ReasonCodeWrong)
+		_, err = w.broker.VerifySignIn(t.Context(), files, s.ID, wrong(code))
+		wantReason(t, "the second wrong code", err, approval.ReasonCodeWrong)
+		_, err = w.broker.VerifySignIn(t.Context(), files, s.ID, code)
+		wantReason(t, "the third try", err, approval.ReasonTooManyTries)
+
+		s = w.begin(files, "ada")
+		code = mac.allow(s.ID)
+		time.Sleep(30 * time.Second)
+		_, err = w.broker.VerifySignIn(t.Context(), files, s.ID, code)
+		wantReason(t, "the code after its 30 s", err, approval.ReasonSignInExpired)
+
+		// Denial final: the code that is asked for afterwards does not help here,
+		// and does where the denial is not final.
+		for token, want := range map[string]approval.Reason{files: approval.ReasonSignInDenied, mail: 0} {
+			s = w.begin(token, "ada")
+			if _, err := mac.decide(s.ID, statement.Deny, statement.Mistake); err != nil {
+				t.Fatal(err)
+			}
+			requested, err := mac.requestCode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = w.broker.VerifySignIn(t.Context(), token, s.ID, requested.Digits); want != 0 {
+				wantReason(t, "a requested code after a final denial", err, want)
+			} else if err != nil {
+				t.Errorf("a requested code after a denial = %v", err)
+			}
+		}
+
+		// An application that refuses requested codes is asked at the moment of
+		// the try, not when the sign-in began.
+		s = w.begin(mail, "ada")
+		requested, err := mac.requestCode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.policy("mail", func(p *approval.Policy) { p.RefuseRequested = true }); err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.broker.VerifySignIn(t.Context(), mail, s.ID, requested.Digits)
+		wantReason(t, "a requested code that is refused", err, approval.ReasonSignInPending)
+		if want := "The mail takes no code that was asked for without a prompt. Allow the sign-in on a trusted device."; err.Error() != want {
+			t.Errorf("the refusal says %q, want %q", err, want)
+		}
+	})
+}
