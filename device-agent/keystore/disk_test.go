@@ -2,8 +2,10 @@ package keystore
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -79,7 +81,6 @@ func TestOpenRefusesWhatIsNoRegularFile(t *testing.T) {
 		"symbolic link": func(path string) error { return os.Symlink(filepath.Join(elsewhere, plainName), path) },
 		"dangling link": func(path string) error { return os.Symlink("nowhere", path) },
 		"directory":     func(path string) error { return os.Mkdir(path, 0o600) },
-		"named pipe":    func(path string) error { return syscall.Mkfifo(path, 0o600) },
 	} {
 		dir := t.TempDir()
 		if err := place(filepath.Join(dir, plainName)); err != nil {
@@ -115,6 +116,30 @@ func TestOwn(t *testing.T) {
 	}
 }
 
+// TestForeignOwnerIsRefused hands a file and a directory to another user, or, if
+// the tests may not do that, takes ones that are root's.
+func TestForeignOwnerIsRefused(t *testing.T) {
+	file, dir := "/etc/passwd", "/etc"
+	if os.Geteuid() == 0 {
+		dir = t.TempDir()
+		file = filepath.Join(t.TempDir(), plainName)
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{file, dir} {
+			if err := os.Chown(path, 1, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if data, err := read(file); err == nil || data != nil || !strings.Contains(err.Error(), "another user") {
+		t.Errorf("read(another user's file) = %q, %v, want a refusal", data, err)
+	}
+	if err := checkDir(dir); err == nil || !strings.Contains(err.Error(), "another user") {
+		t.Errorf("checkDir(another user's directory) = %v, want a refusal", err)
+	}
+}
+
 func TestUmaskDoesNotLoosenOrBreak(t *testing.T) {
 	for _, mask := range []int{0, 0o077, 0o022} {
 		dir := filepath.Join(t.TempDir(), "keys")
@@ -143,31 +168,48 @@ func TestCreateWhereItCannot(t *testing.T) {
 	}
 }
 
-// TestFailedWriteLeavesNothing: a process that may write no more than 100 bytes
-// stands for a full disk.
+// TestFailedWriteLeavesNothing: a process that may write files of no more than 100
+// bytes stands for a full disk. It is a process of its own, since the limit would
+// hit the log of the tests as well.
 func TestFailedWriteLeavesNothing(t *testing.T) {
-	var old syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+	program, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range passphrases {
 		dir := t.TempDir()
-		small := syscall.Rlimit{Cur: 100, Max: old.Max}
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
-			t.Fatal(err)
-		}
-		keys, err := Create(dir, p)
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
-			t.Fatal(err)
-		}
-		if keys != nil || !errors.Is(err, syscall.EFBIG) {
-			t.Errorf("Create on a full disk = %v, %v, want EFBIG", keys, err)
+		cmd := exec.CommandContext(t.Context(), program)
+		cmd.Env = append(os.Environ(), fullDiskDir+"="+dir, fullDiskPassphrase+"="+p)
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != "full" {
+			t.Errorf("Create on a full disk: %s, %v, want full", out, err)
 		}
 		if got := names(t, dir); len(got) > 0 {
 			t.Errorf("Create on a full disk left %q", got)
 		}
 		mustCreate(t, dir, p)
 	}
+}
+
+// The variables that make the test binary run createOnFullDisk instead of the tests.
+const (
+	fullDiskDir        = "KEYSTORE_TEST_FULL_DISK_DIR"
+	fullDiskPassphrase = "KEYSTORE_TEST_FULL_DISK_PASSPHRASE"
+)
+
+// createOnFullDisk prints "full" if Create fails as it has to.
+func createOnFullDisk(dir string) {
+	limit := syscall.Rlimit{Cur: 100, Max: 100}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		fmt.Print("setrlimit: ", err)
+		return
+	}
+	keys, err := Create(dir, os.Getenv(fullDiskPassphrase))
+	if keys != nil || !errors.Is(err, syscall.EFBIG) {
+		fmt.Printf("Create = %v, %v", keys, err)
+		return
+	}
+	fmt.Print("full")
 }
 
 // TestReadDoesNotWait: a pipe that nobody writes to must not hold up the agent.

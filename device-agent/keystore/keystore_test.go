@@ -30,6 +30,10 @@ var realWork = scryptWork
 
 func TestMain(m *testing.M) {
 	scryptWork = 8
+	if dir := os.Getenv(fullDiskDir); dir != "" {
+		createOnFullDisk(dir)
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/countersignd/countersign/internal/invitation"
@@ -124,6 +125,9 @@ func (f *fakeServer) files() (credentialsFile, keysFile string) {
 		write("jwks.json", map[string]any{"keys": []map[string]string{{"kty": jwk.Kty, "crv": jwk.Crv, "x": jwk.X, "y": jwk.Y, "use": "sig"}}})
 }
 
+// copyOf returns what gRPC may still read after the fake has changed it.
+func copyOf[M proto.Message](m M) M { return proto.Clone(m).(M) }
+
 func (f *fakeServer) change(fn func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -159,7 +163,7 @@ func (f *fakeServer) EnrollDevice(ctx context.Context, r *pb.EnrollDeviceRequest
 		f.approval = e.ApprovalKey
 		f.device = &pb.Device{Id: id, Account: "ada", Name: e.Name, Kind: pb.DeviceKind_DEVICE_KIND_TERMINAL, ApprovalKeyId: approvalID, State: pb.DeviceState_DEVICE_STATE_TRUSTED, EnrollTime: timestamppb.Now()}
 	})
-	return &pb.EnrollDeviceResponse{Device: f.device}, nil
+	return &pb.EnrollDeviceResponse{Device: copyOf(f.device)}, nil
 }
 
 func (f *fakeServer) trustedLocked() error {
@@ -175,13 +179,13 @@ func (f *fakeServer) trustedLocked() error {
 func (f *fakeServer) GetSelf(context.Context, *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.GetSelfResponse{Device: f.device, DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset))}, f.trustedLocked()
+	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset))}, f.trustedLocked()
 }
 
 func (f *fakeServer) ListDevices(context.Context, *pb.ListDevicesRequest) (*pb.ListDevicesResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.ListDevicesResponse{Devices: []*pb.Device{f.device}}, f.trustedLocked()
+	return &pb.ListDevicesResponse{Devices: []*pb.Device{copyOf(f.device)}}, f.trustedLocked()
 }
 
 func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]) error {
@@ -250,14 +254,14 @@ func (f *fakeServer) BeginSignIn(ctx context.Context, r *pb.BeginSignInRequest) 
 			Requester: statement.Requester{Address: r.GetRequester().GetAddress(), Device: r.GetRequester().GetDevice(), Place: r.GetRequester().GetPlace(), Program: r.GetRequester().GetProgram()},
 			SignIn:    id, V: 1}.Encode()
 	})
-	return &pb.BeginSignInResponse{SignIn: f.signIn}, nil
+	return &pb.BeginSignInResponse{SignIn: copyOf(f.signIn)}, nil
 }
 
 func (f *fakeServer) WatchSignIn(_ *pb.WatchSignInRequest, stream grpc.ServerStreamingServer[pb.WatchSignInResponse]) error {
 	for {
 		f.mu.Lock()
 		state, changed := f.signIn.State, f.changed
-		m := &pb.WatchSignInResponse{SignIn: f.signIn}
+		m := &pb.WatchSignInResponse{SignIn: copyOf(f.signIn)}
 		if f.stray {
 			m.SignIn = &pb.SignIn{Id: strings.Repeat("v", 26), State: pb.SignInState_SIGN_IN_STATE_APPROVED}
 		}
