@@ -103,3 +103,24 @@ func TestBearer(t *testing.T) {
 		}
 	}
 }
+
+// FuzzBearer holds that what is taken for a token is one word of visible ASCII
+// behind the scheme, and all of the value.
+func FuzzBearer(f *testing.F) {
+	for _, seed := range []string{"Bearer abc", "bearer a", "Bearer ", "Bearer a,b", "Basic a", "Bearer \x00", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		token, ok := bearer([]string{value})
+		if !ok {
+			if token != "" {
+				t.Errorf("bearer(%q) = %q, false", value, token)
+			}
+			return
+		}
+		if token == "" || len(token) > maxToken || strings.ToLower(value[:7]) != "bearer " || value[7:] != token ||
+			strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' }) {
+			t.Errorf("bearer(%q) = %q", value, token)
+		}
+	})
+}

@@ -87,7 +87,7 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	w := newWorld(t, memory)
 	w.account("ada")
 	files := w.application("files")
-	w.enroll("ada")
+	mac := w.enroll("ada")
 	open := w.begin(files, "ada")
 	before := dump(t, memory)
 	text := map[string]string{
@@ -154,6 +154,9 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	}})
 	if err != nil || s.Requester.Address != "203.0.113.7" {
 		t.Errorf("everything at its limit = %+v, %v", s.Requester, err)
+	}
+	if _, err := statement.ParsePrompt(mac.shown(s.ID)); err != nil {
+		t.Errorf("the prompt with everything at its limit = %v", err)
 	}
 }
 

@@ -132,3 +132,21 @@ func TestSignInIsToldOfAnother(t *testing.T) {
 		t.Errorf("sign-in printed:\n%s", out)
 	}
 }
+
+// FuzzParseCredentials holds that what is taken can be dialled with: nothing is
+// missing, and no secret is in an error.
+func FuzzParseCredentials(f *testing.F) {
+	key := strings.Repeat("a", 52)
+	f.Add([]byte(`{"server":"127.0.0.1:1","server_key_id":"` + key + `","application":"files","token":"secret"}`))
+	f.Add([]byte(`{"server":"x","token":"secret"}`))
+	f.Add([]byte(`{}{}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := parseCredentials(data)
+		if err != nil {
+			return
+		}
+		if c.Server == "" || c.Application == "" || c.Token == "" || len(c.ServerKeyID) != 52 {
+			t.Errorf("parseCredentials(%q) = %+v", data, c)
+		}
+	})
+}
