@@ -140,6 +140,7 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 		Message:          s.Message,
 		BeginTime:        timestamp(s.Begun),
 		ExpireTime:       timestamp(s.Ends(now)),
+		EndTime:          timestamp(s.Over(now)),
 		TriesLeft:        int32(s.TriesLeft()),
 		DecidedBy:        s.DecidedBy,
 		DenyReason:       s.DenyReason,

@@ -169,6 +169,9 @@ func subject(req, resp any) []slog.Attr {
 	if r, ok := req.(interface{ GetSignInId() string }); ok && statement.ValidSignIn(r.GetSignInId()) {
 		add("sign_in", r.GetSignInId())
 	}
+	if r, ok := req.(*pb.CreateInvitationRequest); ok && statement.ValidAccount(r.GetAccount()) {
+		add("account", r.GetAccount())
+	}
 	switch r := resp.(type) {
 	case *pb.BeginSignInResponse:
 		add("sign_in", r.GetSignIn().GetId())

@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/countersignd/countersign/internal/invitation"
@@ -213,7 +214,7 @@ func (a Administrator) RevokeDevice(ctx context.Context, id, reason string) (Dev
 		if err != nil {
 			return err
 		}
-		err = revoke(tx, now, account, d, &ring, Record{Actor: a.actor, Detail: reason})
+		err = a.broker.revoke(tx, now, account, d, &ring, Record{Actor: a.actor, Detail: reason})
 		revoked = *d
 		return err
 	})
@@ -247,7 +248,7 @@ func existingAccount(tx Tx, name string) (*Account, error) {
 		return nil, err
 	}
 	if a == nil {
-		return nil, refuse(ReasonAccountUnknown, "There is no account %s.", name)
+		return nil, refuse(ReasonAccountUnknown, "There is no account %s. Look for its name in the list of accounts, or add it.", name)
 	}
 	return a, nil
 }
@@ -255,7 +256,10 @@ func existingAccount(tx Tx, name string) (*Account, error) {
 // minDevicePrefix is how much of a device's id must be given.
 const minDevicePrefix = 4
 
+// deviceByPrefix takes the beginning of an id as people say it and agents show
+// it: in groups, with spaces or hyphens between.
 func deviceByPrefix(tx Tx, prefix string) (*Device, error) {
+	prefix = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(prefix))
 	if len(prefix) < minDevicePrefix || len(prefix) > 52 {
 		return nil, invalidField("device", "want the device's id, or at least its first %d characters", minDevicePrefix)
 	}

@@ -159,7 +159,7 @@ func existingApplication(tx Tx, id string) (*Application, error) {
 		return nil, err
 	}
 	if app == nil {
-		return nil, refuse(ReasonApplicationUnknown, "There is no application %s.", id)
+		return nil, refuse(ReasonApplicationUnknown, "There is no application %s. Look for its id in the list of applications, or add it.", id)
 	}
 	return app, nil
 }

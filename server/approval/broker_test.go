@@ -391,6 +391,30 @@ func TestRequestedCodes(t *testing.T) {
 	})
 }
 
+func TestRevocationNotesWhenADeviceWasThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.account("ada")
+		mac, phone := w.enroll("ada"), w.enroll("ada")
+		watch := w.broker.WatchDevice(mac.id)
+		defer watch.Close()
+		for _, d := range []*device{mac, phone} {
+			if err := w.broker.Seen(t.Context(), d.id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		then := time.Now()
+		time.Sleep(11 * time.Minute)
+		for d, want := range map[*device]time.Time{mac: time.Now(), phone: then} {
+			// As an agent shows it, in groups.
+			revoked, err := w.admin.RevokeDevice(t.Context(), d.id[:4]+" "+d.id[4:8]+"-"+d.id[8:12], "")
+			if err != nil || !revoked.LastSeen.Equal(want.Truncate(time.Minute)) {
+				t.Errorf("last seen %v, %v, want %v", revoked.LastSeen, err, want)
+			}
+		}
+	})
+}
+
 func TestTheLastDeviceStays(t *testing.T) {
 	w := newWorld(t, nil)
 	w.account("ada")

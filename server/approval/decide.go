@@ -81,6 +81,9 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		return Code{}, err
 	}
 	b.hub.ring(ring, d.SignIn)
+	if refusal == nil {
+		b.log.Info("decision", "sign_in", d.SignIn, "account", d.Account, "device", device, "decision", d.Decision, "reason", d.Reason)
+	}
 	return answer, b.told(device, refusal)
 }
 

@@ -66,7 +66,7 @@ func mayApprove(a *Account, d *Device) error {
 func active(a *Account) error {
 	switch {
 	case a == nil || a.Name == "":
-		return refuse(ReasonAccountUnknown, "There is no such account.")
+		return refuse(ReasonAccountUnknown, "There is no such account. Ask the administrator for the account's name.")
 	case a.State == AccountSuspended:
 		return refuse(ReasonAccountSuspended, "The account %s is suspended. Ask an administrator.", a.Name)
 	case a.State != AccountActive:

@@ -24,6 +24,8 @@ type Watch struct {
 	device, signIn string // one of them is set
 }
 
+var errReplaced = refuse(ReasonStreamReplaced, "This device's key is in use in another program. If you started a second agent, stop one of them. If not, somebody has a copy of the key: revoke the device.")
+
 func newHub() *hub {
 	return &hub{devices: map[string]*Watch{}, signIns: map[string]map[*Watch]struct{}{}}
 }
@@ -58,12 +60,12 @@ func (h *hub) watchSignIn(id string) *Watch {
 func (w *Watch) Wait(ctx context.Context) error {
 	select {
 	case <-w.replaced:
-		return refuse(ReasonStreamReplaced, "This device opened a newer connection. If this program runs once only, somebody else has a copy of its key: revoke the device.")
+		return errReplaced
 	default:
 	}
 	select {
 	case <-w.replaced:
-		return refuse(ReasonStreamReplaced, "This device opened a newer connection. If this program runs once only, somebody else has a copy of its key: revoke the device.")
+		return errReplaced
 	case <-w.bell:
 		return nil
 	case <-ctx.Done():

@@ -88,6 +88,7 @@ func (s SignIn) deny(st step, now time.Time) (SignIn, error) {
 		s.Decision = st.statement
 		s.DenyReason = st.reason
 		s.CodeExpires = time.Time{}
+		s.Ended = now
 		return s, nil
 	case Denied:
 		// The reason is asked for after the denial and comes in a second

@@ -54,7 +54,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		if t.ID == device {
 			t = c.device
 		}
-		err = revoke(tx, now, c.account, t, &ring, Record{
+		err = b.revoke(tx, now, c.account, t, &ring, Record{
 			Actor: Actor{Kind: ActorDevice, ID: device}, Address: address, Detail: r.Reason, Statement: jws,
 		})
 		target = *t
@@ -73,7 +73,7 @@ type rings struct{ devices, signIns []string }
 // revoke ends the trust in a device: what it allowed and was not used yet is
 // void, and so is the code it asked for. Revoking a revoked device changes
 // nothing. The caller rings afterwards.
-func revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
+func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
 	if d.State == DeviceRevoked {
 		return nil
 	}
@@ -81,6 +81,9 @@ func revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) 
 	ring.devices = append(ring.devices, devices...)
 	if d.State == DeviceTrusted {
 		a.Trusted--
+	}
+	if b.hub.connected(d.ID) {
+		d.LastSeen = now.Truncate(time.Minute) // its stream ends now, and is not noted
 	}
 	d.State = DeviceRevoked
 	d.Revoked, d.RevokedBy, d.RevokeReason = now, r.Actor, r.Detail

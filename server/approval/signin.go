@@ -34,7 +34,7 @@ type SignIn struct {
 	Decision    string    // the statement that allowed or denied it
 	DenyReason  string    // statement.Mistake, statement.NotMe or empty
 	CancelCause CancelCause
-	Ended       time.Time // when it came to a final state by a deed
+	Ended       time.Time // when it was verified, denied or cancelled
 
 	// Records are the sequence numbers of the audit records about it.
 	Records []uint64
@@ -127,6 +127,18 @@ func (s *SignIn) Ends(now time.Time) time.Time {
 		return s.Expires
 	}
 	return s.Ended
+}
+
+// Over returns when the sign-in was verified, denied or cancelled, or has
+// expired; zero while it is open.
+func (s *SignIn) Over(now time.Time) time.Time {
+	switch s.At(now) {
+	case Pending, Approved:
+		return time.Time{}
+	case Denied:
+		return s.Ended
+	}
+	return s.Ends(now)
 }
 
 // idAlphabet is base32hex in lower case, which keeps the order of the bytes.

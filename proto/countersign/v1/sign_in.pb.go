@@ -216,7 +216,10 @@ type SignIn struct {
 	ConnectedDevices int32 `protobuf:"varint,14,opt,name=connected_devices,json=connectedDevices,proto3" json:"connected_devices,omitempty"`
 	// Set when not somebody but a device asks: it wants to be trusted
 	// (EnrollmentService.RequestTrust), and the application is empty.
-	Candidate     *Candidate `protobuf:"bytes,15,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	Candidate *Candidate `protobuf:"bytes,15,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	// When it was verified, denied or cancelled, or has expired; unset while it
+	// is open.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +355,13 @@ func (x *SignIn) GetConnectedDevices() int32 {
 func (x *SignIn) GetCandidate() *Candidate {
 	if x != nil {
 		return x.Candidate
+	}
+	return nil
+}
+
+func (x *SignIn) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
 	}
 	return nil
 }
@@ -902,7 +912,7 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\x05place\x18\x02 \x01(\tR\x05place\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x18\n" +
 	"\aprogram\x18\x04 \x01(\tR\aprogram\x12\x18\n" +
-	"\asession\x18\x05 \x01(\tR\asession\"\xe3\x04\n" +
+	"\asession\x18\x05 \x01(\tR\asession\"\x9a\x05\n" +
 	"\x06SignIn\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12 \n" +
@@ -924,7 +934,8 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\fcancel_cause\x18\f \x01(\tR\vcancelCause\x12'\n" +
 	"\x0ftrusted_devices\x18\r \x01(\x05R\x0etrustedDevices\x12+\n" +
 	"\x11connected_devices\x18\x0e \x01(\x05R\x10connectedDevices\x127\n" +
-	"\tcandidate\x18\x0f \x01(\v2\x19.countersign.v1.CandidateR\tcandidate\"P\n" +
+	"\tcandidate\x18\x0f \x01(\v2\x19.countersign.v1.CandidateR\tcandidate\x125\n" +
+	"\bend_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"P\n" +
 	"\tCandidate\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1006,24 +1017,25 @@ var file_countersign_v1_sign_in_proto_depIdxs = []int32{
 	13, // 2: countersign.v1.SignIn.begin_time:type_name -> google.protobuf.Timestamp
 	13, // 3: countersign.v1.SignIn.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 4: countersign.v1.SignIn.candidate:type_name -> countersign.v1.Candidate
-	1,  // 5: countersign.v1.BeginSignInRequest.requester:type_name -> countersign.v1.Requester
-	2,  // 6: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	2,  // 7: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	10, // 8: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
-	2,  // 9: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	4,  // 10: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
-	6,  // 11: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
-	8,  // 12: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
-	11, // 13: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
-	5,  // 14: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
-	7,  // 15: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
-	9,  // 16: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
-	12, // 17: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	13, // 5: countersign.v1.SignIn.end_time:type_name -> google.protobuf.Timestamp
+	1,  // 6: countersign.v1.BeginSignInRequest.requester:type_name -> countersign.v1.Requester
+	2,  // 7: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	2,  // 8: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	10, // 9: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
+	2,  // 10: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	4,  // 11: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
+	6,  // 12: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
+	8,  // 13: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
+	11, // 14: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
+	5,  // 15: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
+	7,  // 16: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
+	9,  // 17: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
+	12, // 18: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
+	15, // [15:19] is the sub-list for method output_type
+	11, // [11:15] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_sign_in_proto_init() }

@@ -84,7 +84,11 @@ func about(r *pb.AuditRecord) string {
 		add("application", safe(r.GetApplication()))
 	}
 	add("sign-in", safe(r.GetSignIn()))
-	add("from", safe(r.GetAddress()))
+	if r.GetActor().GetKind() == "application" {
+		add("requester at", safe(r.GetAddress())) // as the application says
+	} else {
+		add("from", safe(r.GetAddress()))
+	}
 	add("", quoted(r.GetDetail()))
 	return strings.Join(parts, ", ")
 }

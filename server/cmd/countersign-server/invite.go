@@ -64,11 +64,11 @@ func (c *inviteCreateCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(map[string]any{"link": resp.GetLink(), "expires": unix(resp.GetExpireTime())})
 		}
-		fmt.Fprintf(env.out, "Invitation for one device of %s, good for %s, until %s:\n\n%s\n\n",
-			safe(c.Account), inWordsDuration(c.Lifetime), local(resp.GetExpireTime()), resp.GetLink())
-		if c.QR || !c.NoQR && isTerminal(env.out) {
+		if c.QR || !c.NoQR && isTerminal(env.out) { // first, so that the link stays in sight
 			fmt.Fprintln(env.out, code.terminal())
 		}
+		fmt.Fprintf(env.out, "Invitation for one device of %s, good for %s, until %s:\n\n%s\n\n",
+			safe(c.Account), inWordsDuration(c.Lifetime), local(resp.GetExpireTime()), resp.GetLink())
 		if c.PNG != "" {
 			fmt.Fprintf(env.out, "The QR code is in %s. Delete it when the device is enrolled.\n", c.PNG)
 		}

@@ -25,6 +25,7 @@ type signInJSON struct {
 	Message     string        `json:"message,omitempty"`
 	Begun       int64         `json:"begun"`
 	Ends        int64         `json:"ends"`
+	Ended       int64         `json:"ended,omitempty"`
 	TriesLeft   int32         `json:"tries_left"`
 	DecidedBy   string        `json:"decided_by,omitempty"`
 	DenyReason  string        `json:"deny_reason,omitempty"`
@@ -42,6 +43,7 @@ func signInObject(s *pb.SignIn) signInJSON {
 		Message:     s.GetMessage(),
 		Begun:       unix(s.GetBeginTime()),
 		Ends:        unix(s.GetExpireTime()),
+		Ended:       unix(s.GetEndTime()),
 		TriesLeft:   s.GetTriesLeft(),
 		DecidedBy:   s.GetDecidedBy(),
 		DenyReason:  s.GetDenyReason(),
@@ -151,7 +153,11 @@ func showSignIn(env *environment, signIn *pb.SignIn) error {
 	s.line("Application", application(signIn))
 	s.line("State", enumWord(signIn.GetState(), "SIGN_IN_STATE_"))
 	s.line("Begun", local(signIn.GetBeginTime()))
-	s.line("Ends or ended", local(signIn.GetExpireTime()))
+	if signIn.GetEndTime() == nil {
+		s.line("Ends", local(signIn.GetExpireTime()))
+	} else {
+		s.line("Ended", local(signIn.GetEndTime()))
+	}
 	s.line("From", from(r.GetAddress()))
 	s.line("Place", quoted(r.GetPlace()))
 	s.line("Requester's device", quoted(r.GetDevice()))
