@@ -122,10 +122,18 @@ func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
 	return m
 }
 
+func candidateMessage(c *approval.Candidate) *pb.Candidate {
+	if c == nil {
+		return nil
+	}
+	return &pb.Candidate{DeviceId: c.Device, Name: c.Name, Kind: c.Kind}
+}
+
 // signInMessage returns a sign-in as it is at a moment.
 func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 	state := s.At(now)
 	m := &pb.SignIn{
+		Candidate:   candidateMessage(s.Candidate),
 		Id:          s.ID,
 		Account:     s.Account,
 		Application: s.Application,

@@ -10,6 +10,7 @@ type Account struct {
 	Created       time.Time
 	Suspended     time.Time // zero while active
 	SuspendReason string
+	Resumed       time.Time // when it was last resumed; what began before stays ended
 
 	// Trusted is how many trusted devices it has: kept here, in the same
 	// transaction, so that the limit is checked without counting.

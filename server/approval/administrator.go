@@ -136,7 +136,7 @@ func (a Administrator) ResumeAccount(ctx context.Context, name string) (Account,
 		if account.State == AccountActive {
 			return nil
 		}
-		account.State, account.Suspended, account.SuspendReason = AccountActive, time.Time{}, ""
+		account.State, account.Suspended, account.SuspendReason, account.Resumed = AccountActive, time.Time{}, "", now
 		resumed = *account
 		if err := save(tx, bucketAccounts, name, account); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -302,6 +303,128 @@ func TestA8TwoDevicesAtOnceLeaveOneDecision(t *testing.T) {
 		if _, err := w.broker.CancelSignIn(t.Context(), files, s.ID); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestA12AThiefCannotRunAhead lets a thief with a copied key use up all
+// counters. The owner can still deny, and revoke.
+func TestA12AThiefCannotRunAhead(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	mac, phone := w.enroll("ada"), w.enroll("ada")
+	thief := *mac
+	thief.counter = 1<<53 - 2
+	s := w.begin(files, "ada")
+	document := mac.shown(s.ID)
+	code := thief.allow(s.ID)
+	_, err := w.broker.Decide(t.Context(), mac.id, mac.decision(document, statement.Deny, statement.NotMe), "")
+	wantReason(t, "the owner's denial", err, approval.ReasonCounterReused)
+	_, err = w.broker.VerifySignIn(t.Context(), files, s.ID, code)
+	wantReason(t, "the thief's code after it", err, approval.ReasonSignInDenied)
+	wantReason(t, "the owner's revocation", mac.revoke(phone.id), approval.ReasonCounterReused)
+	if d, err := w.admin.Device(t.Context(), phone.id); err != nil || d.State != approval.DeviceRevoked {
+		t.Errorf("the device is %s, %v, want revoked", d.State, err)
+	}
+	other := w.begin(files, "ada")
+	_, err = mac.decide(other.ID, statement.Allow, "")
+	wantReason(t, "an allow with a counter that did not rise", err, approval.ReasonCounterReused)
+	if got, err := w.broker.SignIn(t.Context(), files, other.ID); err != nil || got.At(time.Now()) != approval.Pending {
+		t.Errorf("the sign-in is %v, %v, want pending", got.At(time.Now()), err)
+	}
+}
+
+// TestOutdatedStatementsFillNoDisk resends one, and then many.
+func TestOutdatedStatementsFillNoDisk(t *testing.T) {
+	w := newWorld(t, storetest.NewMemory())
+	w.account("ada")
+	files := w.application("files")
+	mac := w.enroll("ada")
+	first, second := w.begin(files, "ada"), w.begin(files, "ada")
+	old := mac.decision(mac.shown(second.ID), statement.Allow, "")
+	mac.allow(first.ID)
+	for range 50 {
+		_, err := w.broker.Decide(t.Context(), mac.id, old, "")
+		wantReason(t, "an old statement", err, approval.ReasonCounterReused)
+	}
+	mac.counter -= 2
+	for range 50 {
+		mac.counter--
+		if mac.counter == 0 || mac.counter > 1<<53 {
+			mac.counter = 1
+		}
+		_, err := w.broker.Decide(t.Context(), mac.id, mac.sign(mac.claims(mac.shown(second.ID), statement.Allow, "")), "")
+		wantReason(t, "an old statement", err, approval.ReasonCounterReused)
+	}
+	records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range records {
+		if r.Event == approval.EventCounterReused {
+			n++
+		}
+	}
+	if n < 1 || n > 5 {
+		t.Errorf("%d records of outdated statements, want 1 to 5", n)
+	}
+}
+
+func TestACodeFromBeforeTheDenialDoesNotUndoIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.account("ada")
+		files := w.application("files")
+		mac := w.enroll("ada")
+		before, err := mac.requestCode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		s := w.begin(files, "ada")
+		if _, err := mac.decide(s.ID, statement.Deny, statement.NotMe); err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.broker.VerifySignIn(t.Context(), files, s.ID, before.Digits)
+		wantReason(t, "a code from before the denial", err, approval.ReasonSignInDenied)
+		for _, change := range []func() error{
+			func() error { _, err := w.admin.SuspendAccount(t.Context(), "ada", ""); return err },
+			func() error { _, err := w.admin.ResumeAccount(t.Context(), "ada"); return err },
+		} {
+			time.Sleep(time.Second)
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after, err := mac.requestCode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.broker.VerifySignIn(t.Context(), files, s.ID, after.Digits)
+		wantReason(t, "a sign-in from before the suspension", err, approval.ReasonSignInDenied)
+	})
+}
+
+func TestAskingForSomethingElseIsAnotherSignIn(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	mac := w.enroll("ada")
+	ask := func(message, place string) string {
+		s, err := w.broker.BeginSignIn(t.Context(), files, approval.Request{Account: "ada", Message: message, Requester: approval.Requester{Session: "s1", Place: place}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.ID
+	}
+	cheap := ask("Pay 1 € to the shop", "Berlin")
+	mac.allow(cheap)
+	if dear := ask("Pay 10,000 € to Mallory", "Berlin"); dear == cheap {
+		t.Error("another message was given a sign-in that was allowed for the first")
+	}
+	if elsewhere := ask("Pay 1 € to the shop", "Moscow"); elsewhere == cheap {
+		t.Error("another place was given a sign-in that was allowed for the first")
 	}
 }
 

@@ -46,7 +46,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if len(devices) == 0 {
 			return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", a.Name)
 		}
-		asked := app.ID + "/" + a.Name + "/" + r.Requester.hash()
+		asked := app.ID + "/" + a.Name + "/" + r.hash()
 		if old, err := openAsked(tx, asked, now); err != nil || old != nil {
 			if old != nil {
 				begun = *old
@@ -124,15 +124,11 @@ func (r *Request) check() error {
 	return nil
 }
 
-// hash names a requester: by its session if the application gave one, else by
-// all that is known of it.
-func (r Requester) hash() string {
+// hash names who asks and for what: only who asks for the very same again is
+// given the open sign-in, which somebody may have allowed by now.
+func (r *Request) hash() string {
 	h := sha256.New()
-	parts := []string{"session", r.Session}
-	if r.Session == "" {
-		parts = []string{"described", r.Address, r.Place, r.Device, r.Program}
-	}
-	for _, p := range parts {
+	for _, p := range []string{r.Requester.Session, r.Requester.Address, r.Requester.Place, r.Requester.Device, r.Requester.Program, r.Message} {
 		h.Write([]byte(p))
 		h.Write([]byte{0}) // no part holds a NUL
 	}

@@ -150,7 +150,7 @@ func trusted(tx Tx, device string) (caller, error) {
 }
 
 // readable is like trusted but lets the device of a suspended account in: it
-// may look at its list, and may always deny and revoke.
+// may look at its list, and may always revoke. There is nothing to deny then.
 func readable(tx Tx, device string) (c caller, suspended bool, err error) {
 	c, err = trusted(tx, device)
 	if errors.Is(err, &Error{Reason: ReasonAccountSuspended}) {

@@ -27,10 +27,11 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 
 	now := time.Now()
 	var answer Code
-	var refusal error
+	var refusal *Error
+	var noted bool
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		answer, refusal, ring = Code{}, nil, nil
+		answer, refusal, noted, ring = Code{}, nil, false, nil
 		c, err := trusted(tx, device)
 		if err != nil {
 			return err
@@ -49,9 +50,14 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		if !bytes.Equal(d.PromptBytes(), b.prompt(s, device)) {
 			return refuse(ReasonStatementMismatch, "The signed prompt is not the one that this device was shown.")
 		}
-		if standing == stale && !s.signedBy(device, jws) {
-			refusal, err = reportStale(tx, now, c.device, claims, address)
-			return err
+		if standing == outdated && !s.signedBy(device, jws) {
+			refusal = errOutdated
+			if d.Decision == statement.Deny {
+				refusal = errCopied
+			}
+			if noted, err = noteOutdated(tx, now, c.device, claims, address); err != nil || refusal == errOutdated {
+				return err
+			}
 		}
 		after, err := s.next(decisionStep(device, &d, jws), now)
 		if err != nil {
@@ -60,7 +66,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		if after.At(now) == Approved {
 			answer = Code{Digits: b.secrets.allowCode(s.ID, device), Expires: after.CodeExpires}
 		}
-		if standing != fresh {
+		if standing != fresh && refusal == nil {
 			return nil
 		}
 		if event := decided(s, &after, now); event != "" {
@@ -81,10 +87,14 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		return Code{}, err
 	}
 	b.hub.ring(ring, d.SignIn)
-	if refusal == nil {
+	b.warnCopied(noted, device)
+	if refusal == nil || refusal == errCopied {
 		b.log.Info("decision", "sign_in", d.SignIn, "account", d.Account, "device", device, "decision", d.Decision, "reason", d.Reason)
 	}
-	return answer, b.told(device, refusal)
+	if refusal != nil {
+		return Code{}, refusal
+	}
+	return answer, nil
 }
 
 func decisionStep(device string, d *statement.Decision, jws string) step {

@@ -19,6 +19,7 @@ type Device struct {
 	ApprovalID  string // key id of ApprovalKey
 	Counter     uint64 // of the newest statement by this device
 	Newest      string // SHA-256 of what that statement signed, in base64
+	Stale       stale  // statements whose counter did not rise
 	Enrolled    time.Time
 	EnrolledBy  Actor
 	LastSeen    time.Time // to the minute

@@ -40,6 +40,8 @@ import (
 //	  <account>                         requestedCode, at most one
 //	trust_requests
 //	  <account>                         trustRequests
+//	candidates
+//	  <device>                          newest sign-in in which the device asks to be trusted, as text
 //	failures
 //	  <account>                         failures
 //	records
@@ -61,6 +63,7 @@ const (
 	bucketAsked            = "asked"
 	bucketRequestedCodes   = "requested_codes"
 	bucketTrustRequests    = "trust_requests"
+	bucketCandidates       = "candidates"
 	bucketFailures         = "failures"
 	bucketRecords          = "records"
 	bucketRecordsOfAccount = "records_of_account"

@@ -30,8 +30,9 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	id := newSignInID(now)
 	var answer Code
 	var refusal error
+	var noted bool
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		answer, refusal = Code{}, nil
+		answer, refusal, noted = Code{}, nil, false
 		c, err := trusted(tx, device)
 		if err != nil {
 			return err
@@ -49,7 +50,8 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 				answer = Code{Digits: b.secrets.requestedCode(c.account.Name, old.ID), Expires: old.Expires}
 				return nil
 			}
-			refusal, err = reportStale(tx, now, c.device, claims, address)
+			refusal = errOutdated
+			noted, err = noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
 		made := requestedCode{ID: id, Device: device, Statement: jws, Created: now, Expires: now.Add(requestedCodeLifetime)}
@@ -68,7 +70,8 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	if err != nil {
 		return Code{}, err
 	}
-	return answer, b.told(device, refusal)
+	b.warnCopied(noted, device)
+	return answer, refusal
 }
 
 // loadRequestedCode returns the account's code if it is still good: not

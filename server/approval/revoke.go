@@ -23,9 +23,10 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 	now := time.Now()
 	var target Device
 	var refusal error
+	var noted bool
 	var ring rings
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		refusal, ring = nil, rings{}
+		refusal, noted, ring = nil, false, rings{}
 		c, _, err := readable(tx, device)
 		if err != nil {
 			return err
@@ -34,9 +35,11 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		if err != nil {
 			return err
 		}
-		if standing == stale {
-			refusal, err = reportStale(tx, now, c.device, claims, address)
-			return err
+		if standing == outdated {
+			refusal = errCopied
+			if noted, err = noteOutdated(tx, now, c.device, claims, address); err != nil {
+				return err
+			}
 		}
 		t, err := load[Device](tx, bucketDevices, r.Revoked)
 		if err != nil {
@@ -64,7 +67,8 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		return Device{}, err
 	}
 	b.hub.ring(ring.devices, ring.signIns...)
-	return target, b.told(device, refusal)
+	b.warnCopied(noted, device)
+	return target, refusal
 }
 
 // rings collects whom to ring after the commit.

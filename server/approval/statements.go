@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -52,10 +53,10 @@ func verified[P statement.Payload](ctx context.Context, b *Broker, device, jws s
 type standing int
 
 const (
-	_      standing = iota
-	fresh           // the counter rose
-	repeat          // the newest statement, once more: its answer may have been lost
-	stale           // the counter did not rise: the statement is replayed, or the key was copied
+	_        standing = iota
+	fresh             // the counter rose
+	repeat            // the newest statement, once more: its answer may have been lost
+	outdated          // the counter did not rise: the statement is replayed, or the key was copied
 )
 
 // accepted checks, inside the transaction, that the statement is by the key
@@ -65,8 +66,7 @@ func (c claims) accepted(d *Device) (standing, error) {
 	if c.account != d.Account || c.approvalKey != d.ApprovalID {
 		return 0, refuse(ReasonStatementMismatch, "The statement names another account or key than this device's.")
 	}
-	sum := sha256.Sum256([]byte(statement.SigningInput(c.jws)))
-	digest := base64.RawStdEncoding.EncodeToString(sum[:])
+	digest := c.digest()
 	switch {
 	case c.counter > d.Counter:
 		d.Counter, d.Newest = c.counter, digest
@@ -74,24 +74,55 @@ func (c claims) accepted(d *Device) (standing, error) {
 	case c.counter == d.Counter && digest == d.Newest:
 		return repeat, nil
 	}
-	return stale, nil
+	return outdated, nil
 }
 
-// told tells the operator of a counter that did not rise, which is on record
-// by now, and returns the refusal, if there is one.
-func (b *Broker) told(device string, refusal error) error {
-	if refusal != nil {
-		b.log.Warn("a statement's counter did not rise: it was replayed, or the device's key was copied", "device", device)
+// digest names what the statement signed.
+func (c claims) digest() string {
+	sum := sha256.Sum256([]byte(statement.SigningInput(c.jws)))
+	return base64.RawStdEncoding.EncodeToString(sum[:])
+}
+
+// stale is what was put on record of a device's outdated statements: each
+// once, and so many in an hour, so that who holds the key cannot fill the disk.
+type stale struct {
+	Digest string      // of the newest
+	Noted  []time.Time // in the last hour
+}
+
+const maxStalePerHour = 5
+
+// noteOutdated puts a counter that did not rise on record. A key that is used
+// in two places shows in this way, whoever of the two is refused.
+// It reports whether it did, for [Broker.warnCopied] after the commit.
+func noteOutdated(tx Tx, now time.Time, d *Device, c claims, address string) (noted bool, err error) {
+	digest := c.digest()
+	d.Stale.Noted = slices.DeleteFunc(d.Stale.Noted, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
+	if digest == d.Stale.Digest || len(d.Stale.Noted) >= maxStalePerHour {
+		return false, nil
 	}
-	return refusal
-}
-
-// reportStale puts a counter that did not rise on record. It returns the
-// refusal for the caller, which must not undo the record.
-func reportStale(tx Tx, now time.Time, d *Device, c claims, address string) (refusal, err error) {
-	_, err = record(tx, now, Record{
+	d.Stale.Digest = digest
+	d.Stale.Noted = append(d.Stale.Noted, now)
+	if _, err := record(tx, now, Record{
 		Event: EventCounterReused, Actor: Actor{Kind: ActorDevice, ID: d.ID}, Account: d.Account, Device: d.ID,
 		Address: address, Statement: c.jws,
-	})
-	return refuse(ReasonCounterReused, "The counter of this statement did not rise. If this device was not restored from a copy, somebody else has its key: revoke the device."), err
+	}); err != nil {
+		return false, err
+	}
+	return true, saveDevice(tx, d)
 }
+
+// warnCopied tells the operator what noteOutdated has put on record.
+func (b *Broker) warnCopied(noted bool, device string) {
+	if noted {
+		b.log.Warn("a statement's counter did not rise: it was replayed, or the device's key was copied", "device", device)
+	}
+}
+
+// What the device is told of an outdated statement. Denying and revoking take
+// effect nevertheless: they let nobody in, and whoever copied the key must not
+// be able to keep its owner from them by running ahead.
+var (
+	errOutdated = refuse(ReasonCounterReused, "The counter of this statement did not rise. If this device was not restored from a copy, somebody else has its key: revoke the device.")
+	errCopied   = refuse(ReasonCounterReused, "This was done. But the counter did not rise: if this device was not restored from a copy, somebody else has its key: revoke the device.")
+)

@@ -45,10 +45,12 @@ type Requesting struct {
 	Address   string // where it came from
 }
 
-// RequestTrust asks an account's devices to trust the caller. It returns the
-// id and the end of the request, and does not tell whether anybody was asked:
-// for an account that does not exist, is suspended, has no device or was rung
-// enough, the answer looks the same and took the same kind of transaction.
+// RequestTrust asks an account's devices to trust the caller. It returns an id
+// and the end of the request, and does not tell whether anybody was asked: for
+// an account that does not exist, is suspended, has no device, was rung enough
+// or is being asked already, the answer looks the same and took the same kind
+// of transaction. So the id tells no more than when it was made; what the
+// caller has asked for is found by its key.
 func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, expires time.Time, err error) {
 	e, approvalKey, err := statement.VerifyEnrollment(in.Device, in.Statement)
 	if err != nil {
@@ -81,35 +83,46 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	}
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) error {
-		id, expires, ring = s.ID, s.Expires, nil
+		ring = nil
 		if err := unusedKeys(tx, in.Device, approvalID); err != nil {
 			return err
 		}
-		asked := "/" + e.Account + "/" + in.Device
-		old, err := openAsked(tx, asked, now)
+		old, err := candidacy(tx, in.Device)
 		if err != nil {
 			return err
 		}
-		if old != nil && old.Candidate != nil && old.Candidate.ApprovalID == approvalID {
-			id, expires = old.ID, old.Expires
-			return nil
+		again := old != nil && old.Account == e.Account && old.Candidate.ApprovalID == approvalID &&
+			(old.At(now) == Pending || old.At(now) == Approved)
+		if !again {
+			if ring, err = b.mayRingForTrust(tx, e.Account, now); err != nil {
+				return err
+			}
 		}
-		devices, err := b.mayRingForTrust(tx, e.Account, now)
-		if err != nil {
-			return err
-		}
-		if len(devices) == 0 {
+		if len(ring) == 0 {
 			return tx.Put(bucketMeta, keyDecoy, []byte(s.ID))
 		}
-		ring = devices
 		begun := s
-		return openTrustRequest(tx, now, &begun, asked)
+		return openTrustRequest(tx, now, &begun)
 	})
 	if err != nil {
 		return "", time.Time{}, err
 	}
 	b.hub.ring(ring)
-	return id, expires, nil
+	return s.ID, s.Expires, nil
+}
+
+// candidacy returns the newest sign-in in which the device asks to be trusted,
+// or nil.
+func candidacy(tx Tx, device string) (*SignIn, error) {
+	id, err := tx.Get(bucketCandidates, device)
+	if err != nil || id == nil {
+		return nil, err
+	}
+	s, err := load[SignIn](tx, bucketSignIns, string(id))
+	if err != nil || s == nil || s.Candidate == nil || s.Candidate.Device != device {
+		return nil, err
+	}
+	return s, nil
 }
 
 // unusedKeys refuses keys that any device ever had.
@@ -167,7 +180,7 @@ func loadTrustRequests(tx Tx, account string) (*trustRequests, error) {
 	return budget, err
 }
 
-func openTrustRequest(tx Tx, now time.Time, s *SignIn, asked string) error {
+func openTrustRequest(tx Tx, now time.Time, s *SignIn) error {
 	if err := collect(tx, s.Account, now); err != nil {
 		return err
 	}
@@ -177,7 +190,7 @@ func openTrustRequest(tx Tx, now time.Time, s *SignIn, asked string) error {
 	}); err != nil {
 		return err
 	}
-	if err := tx.Put(bucketAsked, asked, []byte(s.ID)); err != nil {
+	if err := tx.Put(bucketCandidates, s.Candidate.Device, []byte(s.ID)); err != nil {
 		return err
 	}
 	if err := tx.Put(bucketSignInsOf, s.Account+"/"+s.ID, present); err != nil {
@@ -198,23 +211,24 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 	}
 	now := time.Now()
 	var enrolled Device
+	var signIn string
 	var refusal error
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) error {
-		enrolled, refusal, ring = Device{}, nil, nil
+		enrolled, signIn, refusal, ring = Device{}, "", nil, nil
 		old, err := load[Device](tx, bucketDevices, device)
 		if err != nil {
 			return err
 		}
 		if old != nil {
 			enrolled = *old
-			return old.mayRepeatTrust(id)
+			return old.mayRepeatTrust()
 		}
-		s, err := load[SignIn](tx, bucketSignIns, id)
+		s, err := candidacy(tx, device)
 		if err != nil {
 			return err
 		}
-		if s == nil || s.Candidate == nil || s.Candidate.Device != device {
+		if s == nil {
 			return b.unanswered(id, now)
 		}
 		a, err := load[Account](tx, bucketAccounts, s.Account)
@@ -241,23 +255,23 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 				return err
 			}
 		}
-		ring = trustedIDs(tx, a.Name)
+		ring, signIn = trustedIDs(tx, a.Name), s.ID
 		return v.write(tx, now, Actor{Kind: ActorDevice, ID: device}, &after)
 	})
 	if err != nil {
 		return Device{}, err
 	}
-	b.hub.ring(ring, id)
+	b.hub.ring(ring, signIn)
 	return enrolled, refusal
 }
 
 // mayRepeatTrust tells the repeated call of a device that was just trusted
 // from a key that is in use.
-func (d *Device) mayRepeatTrust(request string) error {
+func (d *Device) mayRepeatTrust() error {
 	switch {
 	case d.State == DeviceRevoked:
 		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
-	case d.State != DeviceTrusted || d.TrustRequest != request:
+	case d.State != DeviceTrusted || d.TrustRequest == "":
 		return refuse(ReasonKeyInUse, "This key belongs to a device already. Enrol with new keys.")
 	}
 	return nil

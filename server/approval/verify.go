@@ -96,6 +96,9 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		if err := active(a); err != nil {
 			return err
 		}
+		if s.Begun.Before(a.Resumed) {
+			return s.closed(s.At(now))
+		}
 		if v, err = b.outstanding(tx, a, s, now); err != nil {
 			return err
 		}
@@ -163,6 +166,10 @@ func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v ver
 	}
 	if v.requested, err = loadRequestedCode(tx, a, now); err != nil || v.requested == nil {
 		return v, err
+	}
+	if s.At(now) == Denied && v.requested.Created.Before(s.Ended) {
+		v.requested = nil // it was asked for before the denial, which it must not undo
+		return v, nil
 	}
 	if v.asker, err = load[Device](tx, bucketDevices, v.requested.Device); err != nil {
 		return v, err

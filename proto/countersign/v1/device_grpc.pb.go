@@ -43,7 +43,7 @@ type DeviceServiceClient interface {
 	// stream; the newest wins and ends the other with STREAM_REPLACED.
 	//
 	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED (also in the middle of a stream),
-	// STREAM_REPLACED, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
+	// STREAM_REPLACED, SLOW_READER, RATE_LIMITED, SHUTTING_DOWN, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	WatchPrompts(ctx context.Context, in *WatchPromptsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPromptsResponse], error)
@@ -55,7 +55,8 @@ type DeviceServiceClient interface {
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// SIGN_IN_UNKNOWN, SIGN_IN_ALLOWED_ELSEWHERE, SIGN_IN_DENIED,
 	// SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED, TOO_MANY_TRIES,
-	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	DecideSignIn(ctx context.Context, in *DecideSignInRequest, opts ...grpc.CallOption) (*DecideSignInResponse, error)
@@ -65,14 +66,16 @@ type DeviceServiceClient interface {
 	// at a time; a new one replaces the old.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
-	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	CreateCode(ctx context.Context, in *CreateCodeRequest, opts ...grpc.CallOption) (*CreateCodeResponse, error)
 	// ListDevices lists the devices of the caller's account, revoked ones
 	// included, oldest first.
 	//
-	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	ListDevices(ctx context.Context, in *ListDevicesRequest, opts ...grpc.CallOption) (*ListDevicesResponse, error)
@@ -81,19 +84,22 @@ type DeviceServiceClient interface {
 	// device again succeeds and changes nothing.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
-	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(ctx context.Context, in *RevokeDeviceRequest, opts ...grpc.CallOption) (*RevokeDeviceResponse, error)
 	// UpdateDevice changes what the caller's own record says of it.
 	//
-	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(ctx context.Context, in *UpdateDeviceRequest, opts ...grpc.CallOption) (*UpdateDeviceResponse, error)
 	// GetSelf returns the caller's own record and what the server thinks of it.
 	//
-	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	GetSelf(ctx context.Context, in *GetSelfRequest, opts ...grpc.CallOption) (*GetSelfResponse, error)
@@ -201,7 +207,7 @@ type DeviceServiceServer interface {
 	// stream; the newest wins and ends the other with STREAM_REPLACED.
 	//
 	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED (also in the middle of a stream),
-	// STREAM_REPLACED, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
+	// STREAM_REPLACED, SLOW_READER, RATE_LIMITED, SHUTTING_DOWN, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	WatchPrompts(*WatchPromptsRequest, grpc.ServerStreamingServer[WatchPromptsResponse]) error
@@ -213,7 +219,8 @@ type DeviceServiceServer interface {
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// SIGN_IN_UNKNOWN, SIGN_IN_ALLOWED_ELSEWHERE, SIGN_IN_DENIED,
 	// SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED, TOO_MANY_TRIES,
-	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	DecideSignIn(context.Context, *DecideSignInRequest) (*DecideSignInResponse, error)
@@ -223,14 +230,16 @@ type DeviceServiceServer interface {
 	// at a time; a new one replaces the old.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
-	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error)
 	// ListDevices lists the devices of the caller's account, revoked ones
 	// included, oldest first.
 	//
-	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	ListDevices(context.Context, *ListDevicesRequest) (*ListDevicesResponse, error)
@@ -239,19 +248,22 @@ type DeviceServiceServer interface {
 	// device again succeeds and changes nothing.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
-	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error)
 	// UpdateDevice changes what the caller's own record says of it.
 	//
-	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error)
 	// GetSelf returns the caller's own record and what the server thinks of it.
 	//
-	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, STORE_FAILED.
+	// Errors: DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	GetSelf(context.Context, *GetSelfRequest) (*GetSelfResponse, error)

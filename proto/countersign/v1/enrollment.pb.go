@@ -258,8 +258,8 @@ func (x *RequestTrustRequest) GetStatement() string {
 // RequestTrustResponse names the request.
 type RequestTrustResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 26 characters, for CompleteTrust. It is also the sign-in id that the
-	// trusted devices sign.
+	// 26 characters, for CompleteTrust. It tells when the request was made, and
+	// is not the id that the trusted devices sign.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// When the request ends if nobody answers.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`

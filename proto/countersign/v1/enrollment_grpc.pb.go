@@ -54,10 +54,11 @@ type EnrollmentServiceClient interface {
 	// They show its name, kind, address and key. The answer is the same whether
 	// the account exists or not, and whether anybody was rung: an account is
 	// rung six times an hour at most, with growing gaps, and has at most three
-	// such requests open. Asking again with the same key returns the open one.
+	// such requests open. Asking again with the same key while one is open
+	// rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
-	// STATEMENT_MISMATCH, KEY_IN_USE, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	// STATEMENT_MISMATCH, KEY_IN_USE, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate of the identity
 	// key that it wants trusted.
@@ -154,10 +155,11 @@ type EnrollmentServiceServer interface {
 	// They show its name, kind, address and key. The answer is the same whether
 	// the account exists or not, and whether anybody was rung: an account is
 	// rung six times an hour at most, with growing gaps, and has at most three
-	// such requests open. Asking again with the same key returns the open one.
+	// such requests open. Asking again with the same key while one is open
+	// rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
-	// STATEMENT_MISMATCH, KEY_IN_USE, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	// STATEMENT_MISMATCH, KEY_IN_USE, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate of the identity
 	// key that it wants trusted.

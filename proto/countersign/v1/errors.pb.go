@@ -105,7 +105,8 @@ const (
 	// another deployment, server key, account, prompt or time.
 	ErrorReason_ERROR_REASON_STATEMENT_MISMATCH ErrorReason = 81
 	// PERMISSION_DENIED. The statement's counter did not rise. If this device
-	// did not sign it twice, its key was copied; revoke it.
+	// did not sign it twice, its key was copied; revoke it. An allow or a code
+	// request had no effect; a denial or a revocation had.
 	ErrorReason_ERROR_REASON_COUNTER_REUSED ErrorReason = 82
 	// NOT_FOUND. There is no such sign-in for this caller.
 	ErrorReason_ERROR_REASON_SIGN_IN_UNKNOWN ErrorReason = 100

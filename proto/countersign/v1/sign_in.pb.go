@@ -108,9 +108,8 @@ type Requester struct {
 	// The browser or program, for example "Firefox 145"; may be empty.
 	Program string `protobuf:"bytes,4,opt,name=program,proto3" json:"program,omitempty"`
 	// Names the browser session or connection for which the application asks,
-	// at most 128 bytes; not shown. Asking again with the same session returns
-	// the open sign-in. If it is empty, the other fields together are the
-	// requester.
+	// at most 128 visible ASCII characters; not shown. Who asks again for the
+	// same, in the same session and with the same words, gets the open sign-in.
 	Session       string `protobuf:"bytes,5,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

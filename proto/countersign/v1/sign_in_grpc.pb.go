@@ -37,7 +37,8 @@ type SignInServiceClient interface {
 	// the same one and rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
-	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, STORE_FAILED.
+	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a registered application.
 	BeginSignIn(ctx context.Context, in *BeginSignInRequest, opts ...grpc.CallOption) (*BeginSignInResponse, error)
@@ -46,7 +47,7 @@ type SignInServiceClient interface {
 	// after a break, call again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SLOW_READER,
-	// SHUTTING_DOWN, STORE_FAILED.
+	// RATE_LIMITED, SHUTTING_DOWN, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	WatchSignIn(ctx context.Context, in *WatchSignInRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSignInResponse], error)
@@ -57,7 +58,7 @@ type SignInServiceClient interface {
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_PENDING,
 	// SIGN_IN_DENIED, SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED,
 	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, ACCOUNT_SUSPENDED,
-	// STORE_FAILED.
+	// RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	VerifySignIn(ctx context.Context, in *VerifySignInRequest, opts ...grpc.CallOption) (*VerifySignInResponse, error)
@@ -65,7 +66,8 @@ type SignInServiceClient interface {
 	// away and its code is void. Cancelling a cancelled sign-in succeeds.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_DENIED,
-	// SIGN_IN_EXPIRED, SIGN_IN_VERIFIED, TOO_MANY_TRIES, STORE_FAILED.
+	// SIGN_IN_EXPIRED, SIGN_IN_VERIFIED, TOO_MANY_TRIES, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	CancelSignIn(ctx context.Context, in *CancelSignInRequest, opts ...grpc.CallOption) (*CancelSignInResponse, error)
@@ -140,7 +142,8 @@ type SignInServiceServer interface {
 	// the same one and rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
-	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, STORE_FAILED.
+	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be a registered application.
 	BeginSignIn(context.Context, *BeginSignInRequest) (*BeginSignInResponse, error)
@@ -149,7 +152,7 @@ type SignInServiceServer interface {
 	// after a break, call again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SLOW_READER,
-	// SHUTTING_DOWN, STORE_FAILED.
+	// RATE_LIMITED, SHUTTING_DOWN, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	WatchSignIn(*WatchSignInRequest, grpc.ServerStreamingServer[WatchSignInResponse]) error
@@ -160,7 +163,7 @@ type SignInServiceServer interface {
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_PENDING,
 	// SIGN_IN_DENIED, SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED,
 	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, ACCOUNT_SUSPENDED,
-	// STORE_FAILED.
+	// RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	VerifySignIn(context.Context, *VerifySignInRequest) (*VerifySignInResponse, error)
@@ -168,7 +171,8 @@ type SignInServiceServer interface {
 	// away and its code is void. Cancelling a cancelled sign-in succeeds.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_DENIED,
-	// SIGN_IN_EXPIRED, SIGN_IN_VERIFIED, TOO_MANY_TRIES, STORE_FAILED.
+	// SIGN_IN_EXPIRED, SIGN_IN_VERIFIED, TOO_MANY_TRIES, RATE_LIMITED,
+	// STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	CancelSignIn(context.Context, *CancelSignInRequest) (*CancelSignInResponse, error)

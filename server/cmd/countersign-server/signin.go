@@ -151,6 +151,11 @@ func showSignIn(env *environment, signIn *pb.SignIn) error {
 	s.line("Sign-in", safe(signIn.GetId()))
 	s.line("Account", safe(signIn.GetAccount()))
 	s.line("Application", application(signIn))
+	if c := signIn.GetCandidate(); c != nil {
+		s.line("Device that asks to be trusted", quoted(c.GetName()))
+		s.line("Its kind", safe(c.GetKind()))
+		s.line("Its id", safe(c.GetDeviceId()))
+	}
 	s.line("State", enumWord(signIn.GetState(), "SIGN_IN_STATE_"))
 	s.line("Begun", local(signIn.GetBeginTime()))
 	if signIn.GetEndTime() == nil {
