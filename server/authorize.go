@@ -214,7 +214,10 @@ func (c caller) actor() approval.Actor {
 // before the handshake could tell an agent from an application, so it is the
 // larger one, and the smaller one is kept here. Since a stream is counted from
 // its headers on, so are calls whose message never comes.
-func limitStreams(ctx context.Context, _ *tap.Info) (context.Context, error) {
+//
+// A stranger that shows an application's token is that application's from here
+// on, before its call is charged to what all strangers share.
+func (s *Server) limitStreams(ctx context.Context, info *tap.Info) (context.Context, error) {
 	p, _ := peer.FromContext(ctx)
 	if p == nil {
 		return ctx, errNotAllowed.status().Err()
@@ -223,8 +226,26 @@ func limitStreams(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	if !ok {
 		return ctx, errNotAllowed.status().Err()
 	}
-	if refused := secure.conn.openStream(ctx, time.Now()); refused != nil {
+	if methods[info.FullMethodName].caller == application && secure.conn.stranger() {
+		if token, ok := bearer(info.Header.Get("authorization")); ok {
+			if app := s.broker.ApplicationOf(ctx, token); app != "" {
+				secure.conn.promote(classApplication, app)
+			}
+		}
+	}
+	done, refused := secure.conn.openStream(ctx, time.Now())
+	if refused != nil {
 		return ctx, refused.status().Err()
 	}
-	return ctx, nil
+	return context.WithValue(ctx, doneKey{}, done), nil
+}
+
+// doneKey is the context's key of what gives a call's place back.
+type doneKey struct{}
+
+// done gives the call's place on its connection back.
+func done(ctx context.Context) {
+	if give, ok := ctx.Value(doneKey{}).(func()); ok {
+		give()
+	}
 }

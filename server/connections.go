@@ -66,9 +66,10 @@ type budget struct {
 	bySource        map[netip.Prefix]int // how many of strangers are of a source
 	strangerStreams int                  // how many calls they have open
 	devices         map[string][]*conn   // of a device, oldest first
-	applications    map[*conn]struct{}
-	closing         bool // no handshake may begin any more
-	refused         int  // since the log told of it
+	applications    map[string][]*conn   // of an application, oldest first
+	applicationN    int                  // how many these are
+	closing         bool                 // no handshake may begin any more
+	refused         int                  // since the log told of it
 	refusedTold     time.Time
 }
 
@@ -80,7 +81,7 @@ type conn struct {
 	source  netip.Prefix
 	class   class
 	place   *list.Element // in handshakes or strangers
-	device  string        // in classDevice
+	owner   string        // the device, or the application
 	streams int           // calls that are open
 	timer   *time.Timer   // ends a stranger's life
 }
@@ -94,7 +95,7 @@ func newBudget(limits Limits, log *slog.Logger) *budget {
 		total:        rate.NewLimiter(rate.Limit(10*limits.StrangerCallRate), 10*limits.StrangerCallBurst),
 		bySource:     map[netip.Prefix]int{},
 		devices:      map[string][]*conn{},
-		applications: map[*conn]struct{}{},
+		applications: map[string][]*conn{},
 	}
 }
 
@@ -140,12 +141,11 @@ func (b *budget) tellRefused(now time.Time) {
 
 // promote moves the connection into another class: from the handshake to
 // stranger or device, or up from stranger. Anything else changes nothing.
-func (c *conn) promote(to class, device string) {
+func (c *conn) promote(to class, owner string) {
 	b := c.budget
 	b.mu.Lock()
 	from := c.class
-	if from != classHandshake && (from != classStranger || to == classStranger) ||
-		to == classApplication && len(b.applications) >= b.limits.ApplicationConnections {
+	if from != classHandshake && (from != classStranger || to == classStranger) {
 		b.mu.Unlock()
 		return
 	}
@@ -158,20 +158,25 @@ func (c *conn) promote(to class, device string) {
 		b.bySource[c.source]++
 		c.timer = time.AfterFunc(strangerLife, func() { c.Close() })
 	case classDevice:
-		if same := b.devices[device]; len(same) >= b.limits.DeviceConnections {
+		if same := b.devices[owner]; len(same) >= b.limits.DeviceConnections {
 			oldest = same[0]
 		}
-		c.device = device
 	case classApplication:
-		b.applications[c] = struct{}{}
+		if b.applicationN >= b.limits.ApplicationConnections {
+			oldest = b.greediestLocked()
+		}
 	}
 	if oldest != nil {
 		b.removeLocked(oldest)
 	}
-	if to == classDevice {
-		b.devices[device] = append(b.devices[device], c)
+	switch to {
+	case classDevice:
+		b.devices[owner] = append(b.devices[owner], c)
+	case classApplication:
+		b.applications[owner] = append(b.applications[owner], c)
+		b.applicationN++
 	}
-	c.class = to
+	c.class, c.owner = to, owner
 	b.mu.Unlock()
 	cut(oldest)
 }
@@ -211,14 +216,12 @@ func (b *budget) removeLocked(c *conn) {
 		}
 		c.timer.Stop()
 	case classDevice:
-		rest := slices.DeleteFunc(b.devices[c.device], func(other *conn) bool { return other == c })
-		if b.devices[c.device] = rest; len(rest) == 0 {
-			delete(b.devices, c.device)
-		}
+		remove(b.devices, c)
 	case classApplication:
-		delete(b.applications, c)
+		remove(b.applications, c)
+		b.applicationN--
 	}
-	c.class, c.place, c.timer, c.device = classClosed, nil, nil, ""
+	c.class, c.place, c.timer, c.owner = classClosed, nil, nil, ""
 }
 
 // Close closes the connection and gives its place back. It may be called more
@@ -228,6 +231,26 @@ func (c *conn) Close() error {
 	c.budget.removeLocked(c)
 	c.budget.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// remove takes the connection out of its owner's.
+func remove(of map[string][]*conn, c *conn) {
+	rest := slices.DeleteFunc(of[c.owner], func(other *conn) bool { return other == c })
+	if of[c.owner] = rest; len(rest) == 0 {
+		delete(of, c.owner)
+	}
+}
+
+// greediestLocked returns the oldest connection of the application that has
+// most, so that none can keep the others out.
+func (b *budget) greediestLocked() *conn {
+	var most []*conn
+	for _, same := range b.applications {
+		if len(same) > len(most) {
+			most = same
+		}
+	}
+	return most[0]
 }
 
 // cut closes a connection that was removed already; c may be nil.
@@ -246,17 +269,19 @@ func reset(c net.Conn) {
 	c.Close()
 }
 
-// openStream returns why the connection may not have one more call open, or
-// nil; the call then counts until ctx ends.
-func (c *conn) openStream(ctx context.Context, now time.Time) *refusal {
+// openStream returns why the connection may not have one more call open; or
+// the call counts until done is called, which it may be more than once, or
+// until ctx ends. The handler's end must call done, before the caller has its
+// answer and begins the next call; the context sees to calls that reach none.
+func (c *conn) openStream(ctx context.Context, now time.Time) (done func(), refused *refusal) {
 	oldest, refused := c.countStream(now)
 	cut(oldest)
 	if refused != nil {
-		return refused
+		return nil, refused
 	}
-	// gRPC ends the context of each stream, however the stream ends.
-	context.AfterFunc(ctx, c.closeStream)
-	return nil
+	done = sync.OnceFunc(c.closeStream)
+	context.AfterFunc(ctx, done)
+	return done, nil
 }
 
 // countStream counts one more call, and returns the stranger that must go for
@@ -372,8 +397,8 @@ func (b *budget) closeAll() {
 	for _, same := range b.devices {
 		all = append(all, same...)
 	}
-	for c := range b.applications {
-		all = append(all, c)
+	for _, same := range b.applications {
+		all = append(all, same...)
 	}
 	b.mu.Unlock()
 	for _, c := range all {

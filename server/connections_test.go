@@ -165,6 +165,11 @@ func TestDevicesOfOneSourceAreNotLimited(t *testing.T) {
 	empty(t, b)
 }
 
+func openCall(c *conn, ctx context.Context, now time.Time) *refusal {
+	_, refused := c.openStream(ctx, now)
+	return refused
+}
+
 func TestCallsOfAConnection(t *testing.T) {
 	for _, test := range []struct {
 		class class
@@ -178,7 +183,7 @@ func TestCallsOfAConnection(t *testing.T) {
 		c.promote(test.class, "x")
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		for c.openStream(ctx, time.Now()) == nil {
+		for openCall(c, ctx, time.Now()) == nil {
 			n++
 		}
 		if n != test.want {
@@ -194,13 +199,36 @@ func TestCallsOfAConnection(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if refused := c.openStream(t.Context(), time.Now()); refused != nil {
+		if refused := openCall(c, t.Context(), time.Now()); refused != nil {
 			t.Errorf("class %d: a call after all have ended is refused: %v", test.class, refused)
 		}
 		c.Close()
-		if refused := c.openStream(t.Context(), time.Now()); refused != errTooManyStreams {
+		if refused := openCall(c, t.Context(), time.Now()); refused != errTooManyStreams {
 			t.Errorf("class %d: a call on a closed connection: %v, want a refusal", test.class, refused)
 		}
+	}
+}
+
+// TestNoApplicationKeepsTheOthersOut fills the room of applications from one.
+func TestNoApplicationKeepsTheOthersOut(t *testing.T) {
+	b := newTestBudget(t, Limits{ApplicationConnections: 3})
+	var gone []func() bool
+	for i := range 3 {
+		c, g := open(t, b, fmt.Sprintf("192.0.2.1:%d", i+1))
+		c.promote(classStranger, "")
+		c.promote(classApplication, "greedy")
+		gone = append(gone, g)
+	}
+	for i := range 2 {
+		c, g := open(t, b, fmt.Sprintf("192.0.2.2:%d", i+1))
+		c.promote(classStranger, "")
+		c.promote(classApplication, "modest")
+		if c.class != classApplication || g() || !gone[i]() {
+			t.Errorf("the modest application's connection %d is of class %d, gone %v; the greedy one's oldest gone %v", i, c.class, g(), gone[i]())
+		}
+	}
+	if gone[2]() {
+		t.Error("the greedy application has none left")
 	}
 }
 
@@ -211,16 +239,16 @@ func TestStrangersCallsMakeRoom(t *testing.T) {
 	newcomer, _ := open(t, b, "192.0.2.2:1")
 	newcomer.promote(classStranger, "")
 	for range 2 {
-		if refused := busy.openStream(t.Context(), time.Now()); refused != nil {
+		if refused := openCall(busy, t.Context(), time.Now()); refused != nil {
 			t.Fatal(refused)
 		}
 	}
-	if refused := newcomer.openStream(t.Context(), time.Now()); refused != nil || !busyGone() {
+	if refused := openCall(newcomer, t.Context(), time.Now()); refused != nil || !busyGone() {
 		t.Errorf("a newcomer's call: %v, the busy stranger gone: %v, want nil, true", refused, busyGone())
 	}
 	// Nobody else is left to make room for the newcomer's own third call.
-	newcomer.openStream(t.Context(), time.Now())
-	if refused := newcomer.openStream(t.Context(), time.Now()); refused != errTooManyStreams {
+	openCall(newcomer, t.Context(), time.Now())
+	if refused := openCall(newcomer, t.Context(), time.Now()); refused != errTooManyStreams {
 		t.Errorf("a third call = %v, want a refusal", refused)
 	}
 }
@@ -235,7 +263,7 @@ func TestStrangersCallsAreSlowedDown(t *testing.T) {
 		c.promote(classStranger, "")
 		n := 0
 		for ; n < 100; n++ {
-			if c.openStream(ended, now) == errTooManyCalls {
+			if openCall(c, ended, now) == errTooManyCalls {
 				break
 			}
 			for range 1000 {

@@ -22,6 +22,7 @@ import (
 // unary surrounds every call that is answered once: who calls, what became of
 // it, and what the log says.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	defer done(ctx)
 	began := time.Now()
 	who, err := s.identify(ctx, info.FullMethod)
 	if err == nil {
@@ -48,6 +49,7 @@ func handleUnary(ctx context.Context, req any, handler grpc.UnaryHandler) (resp 
 // stream does the same for every stream. Its context also ends when the
 // server stops.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	defer done(ss.Context())
 	began := time.Now()
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	defer cancel(nil)

@@ -48,8 +48,8 @@ type Limits struct {
 	DeviceConnections int // default 4
 
 	// ApplicationConnections is how many connections there may be, of all
-	// applications together, that have shown a good token. Further ones stay
-	// among the strangers.
+	// applications together, that have shown a good token. When a further one
+	// comes, the oldest of the application that has most is closed.
 	ApplicationConnections int // default 1024
 }
 

@@ -170,7 +170,7 @@ func (s *Server) newPublic(creds credentials.TransportCredentials) *grpc.Server 
 	g := grpc.NewServer(append(s.options(),
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.InTapHandle(limitStreams),
+		grpc.InTapHandle(s.limitStreams),
 	)...)
 	pb.RegisterEnrollmentServiceServer(g, &enrollmentService{server: s})
 	pb.RegisterDeviceServiceServer(g, &deviceService{server: s})

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/countersignd/countersign/server/approval"
@@ -129,20 +128,6 @@ type signInService struct {
 	server *Server
 }
 
-// proved passes on the error of an operation that checked the caller's token.
-// If the token was good, the connection is an application's from now on. A
-// malformed field says nothing, since it may have been looked at first.
-func (c caller) proved(err error) error {
-	good := err == nil
-	if refused, ok := errors.AsType[*approval.Error](err); ok {
-		good = refused.Reason != approval.ReasonUnauthenticated && refused.Reason != approval.ReasonInvalidField
-	}
-	if good {
-		c.conn.promote(classApplication, "")
-	}
-	return err
-}
-
 // BeginSignIn implements the API.
 func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequest) (*pb.BeginSignInResponse, error) {
 	who, r := callerOf(ctx), req.GetRequester()
@@ -157,7 +142,7 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 		},
 		Message: req.GetMessage(),
 	})
-	if err := who.proved(err); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return &pb.BeginSignInResponse{SignIn: signInMessage(&signIn, time.Now())}, nil
@@ -167,7 +152,7 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRequest) (*pb.VerifySignInResponse, error) {
 	who := callerOf(ctx)
 	admission, err := g.server.broker.VerifySignIn(ctx, who.token, req.GetSignInId(), req.GetCode())
-	if err := who.proved(err); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	key, err := jwkJSON(admission.Receipt.ApprovalKey)
@@ -188,7 +173,7 @@ func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRe
 func (g *signInService) CancelSignIn(ctx context.Context, req *pb.CancelSignInRequest) (*pb.CancelSignInResponse, error) {
 	who := callerOf(ctx)
 	signIn, err := g.server.broker.CancelSignIn(ctx, who.token, req.GetSignInId())
-	if err := who.proved(err); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return &pb.CancelSignInResponse{SignIn: signInMessage(&signIn, time.Now())}, nil

@@ -40,6 +40,23 @@ func applicationByToken(tx Tx, token string) (*Application, error) {
 	return nil, refuse(ReasonUnauthenticated, "The token is not one that this server knows. Register the application or use its newest token.")
 }
 
+// ApplicationOf returns the id of the application that holds the token, or "".
+// It grants nothing; the listener asks it to tell strangers from applications.
+func (b *Broker) ApplicationOf(ctx context.Context, token string) string {
+	id := ""
+	err := b.store.View(ctx, func(tx Tx) error {
+		app, err := applicationByToken(tx, token)
+		if err == nil {
+			id = app.ID
+		}
+		return err
+	})
+	if err != nil {
+		return ""
+	}
+	return id
+}
+
 // AddApplication registers an application and returns its token, which is not
 // stored and cannot be had again.
 func (a Administrator) AddApplication(ctx context.Context, id, name string) (Application, string, error) {
