@@ -44,7 +44,7 @@ func (e *WrongServerError) short() string {
 	if e.Got == "" {
 		return ""
 	}
-	return "(" + Fingerprint(e.Got) + " …) "
+	return "(" + Fingerprint(e.Got) + ") "
 }
 
 // A Conn is a connection to a server that knows whom it reached and why it

@@ -11,6 +11,7 @@ import (
 
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/proquint"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
 )
@@ -143,14 +144,9 @@ func (s State) link() invitation.Link {
 	return invitation.Link{Server: s.Server, Deployment: s.Deployment, Pin: s.Pin, Token: s.Invitation}
 }
 
-// Fingerprint returns a short form of a device id, for people who compare two
-// screens: its first 16 characters, which are 80 bits, in groups of four.
-func Fingerprint(device string) string {
-	if !pin.ValidKeyID(device) {
-		return ""
-	}
-	return device[:4] + " " + device[4:8] + " " + device[8:12] + " " + device[12:16]
-}
+// Fingerprint returns the form of a key id in which people compare it on two
+// screens: four words, which are 64 bits. It is "" if id is no key id.
+func Fingerprint(id string) string { return proquint.OfKey(id) }
 
 func validName(name string) error {
 	if name == "" {

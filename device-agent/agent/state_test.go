@@ -115,7 +115,7 @@ func FuzzParseState(f *testing.F) {
 }
 
 func TestFingerprint(t *testing.T) {
-	if got, want := Fingerprint("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"), "abcd efgh ijkl mnop"; got != want {
+	if got, want := Fingerprint("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"), "badah-gamih-sitaf-jifuk"; got != want {
 		t.Errorf("Fingerprint = %q, want %q", got, want)
 	}
 	if got := Fingerprint("short"); got != "" {
