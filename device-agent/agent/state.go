@@ -21,6 +21,7 @@ import (
 //	device.json   what it is and where its server is   mode 0600
 //	counter       number of its last statement
 //	lock          held while the files above change
+//	statements.lock  held while a statement is signed and sent
 //	keys.pem      or keys.age, see package keystore
 //
 // device.json is written when the keys are durable and before the server is
