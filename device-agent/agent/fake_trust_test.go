@@ -105,3 +105,67 @@ func (f *fakeServer) CompleteTrust(ctx context.Context, r *pb.CompleteTrustReque
 	}
 	return &pb.CompleteTrustResponse{Device: f.devices[id].Device}, nil
 }
+
+// numbered checks a statement's counter, as the server does, and notes it.
+func (d *fakeDevice) numbered(counter uint64, jws string) error {
+	if counter <= d.counter && d.newest != statement.SigningInput(jws) {
+		return reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_COUNTER_REUSED, "The counter did not rise.")
+	}
+	d.counter, d.newest = counter, statement.SigningInput(jws)
+	return nil
+}
+
+func (f *fakeServer) CreateCode(ctx context.Context, r *pb.CreateCodeRequest) (*pb.CreateCodeResponse, error) {
+	before, after := f.hooks()
+	if err := before("CreateCode"); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := statement.Verify[statement.CodeRequest](d.approval, d.Id, r.GetStatement())
+	if err != nil || c.Aud != deployment || c.ServerKey != f.keyID || c.Account != d.Account {
+		return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID, "Invalid.")
+	}
+	if err := d.numbered(c.Counter, r.GetStatement()); err != nil {
+		return nil, err
+	}
+	f.decisions = append(f.decisions, r.GetStatement())
+	return &pb.CreateCodeResponse{Code: "271828", ExpireTime: timestamppb.New(time.Now().Add(5 * time.Minute))}, after("CreateCode")
+}
+
+func (f *fakeServer) RevokeDevice(ctx context.Context, r *pb.RevokeDeviceRequest) (*pb.RevokeDeviceResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := statement.Verify[statement.Revocation](d.approval, d.Id, r.GetStatement())
+	if err != nil || v.Aud != deployment || v.ServerKey != f.keyID || v.Account != d.Account {
+		return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID, "Invalid.")
+	}
+	if err := d.numbered(v.Counter, r.GetStatement()); err != nil {
+		return nil, err
+	}
+	target := f.devices[v.Revoked]
+	if target == nil {
+		return nil, reject(codes.NotFound, pb.ErrorReason_ERROR_REASON_NO_SUCH_DEVICE, "There is no such device in this account.")
+	}
+	target.State, target.RevokeReason = pb.DeviceState_DEVICE_STATE_REVOKED, v.Reason
+	return &pb.RevokeDeviceResponse{Device: target.Device}, nil
+}
+
+func (f *fakeServer) UpdateDevice(ctx context.Context, r *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.Name = r.GetName()
+	return &pb.UpdateDeviceResponse{Device: d.Device}, nil
+}
