@@ -40,9 +40,8 @@ func (a *Agent) alone(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// submit hands in a statement until the server has answered it or ctx is done. The
-// caller is [Agent.alone].
-// connect returns the connection to use for an attempt.
+// submit hands in a statement until the server has answered it or ctx is done.
+// connect returns the connection to use for an attempt. The caller is [Agent.alone].
 func submit[R any](ctx context.Context, a *Agent, s submission[R], connect func(context.Context) (*Conn, error)) (R, error) {
 	var none R
 	var lastErr error

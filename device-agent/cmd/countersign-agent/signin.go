@@ -258,8 +258,11 @@ func (v *visit) typedInTime(ctx context.Context) (string, error) {
 	cause := context.Cause(ctx)
 	cancel(nil)
 	watching.Wait()
-	if err != nil && cause != nil {
+	switch {
+	case err != nil && cause != nil:
 		return "", cause
+	case err != nil && v.deniedOnly():
+		return "", over(v.signIn.GetState())
 	}
 	return typed, err
 }

@@ -70,6 +70,17 @@ func TestSignInAfterDenial(t *testing.T) {
 	app.waitFor("If that was by accident")
 	app.in.Close()
 	app.exits(exitDenied)
+
+	// And so does one that takes an Allow back while the code is typed.
+	agent.line("")
+	app = begin(t, []string{"sign-in", "ada", "--credentials", credentialsFile, "--after-denial"})
+	agent.waitForCount("Answer with", 2)
+	agent.line("a")
+	app.waitFor("approved")
+	f.change(func() { f.signIn.State = pb.SignInState_SIGN_IN_STATE_DENIED })
+	app.waitFor("If that was by accident")
+	app.in.Close()
+	app.exits(exitDenied)
 }
 
 // What the list says of each device, revoked ones included.
