@@ -109,7 +109,7 @@ func Open(dir, passphrase string) (*Agent, error) {
 		return nil, err
 	}
 	if state.Phase != Trusted {
-		return nil, fmt.Errorf("%w: it was begun and not finished: run countersign-agent enroll again, without an invitation", ErrNotEnrolled)
+		return nil, fmt.Errorf("%w: it was begun and not finished: run countersign-agent enroll again, alone", ErrNotEnrolled)
 	}
 	keys, err := keystore.Open(dir, passphrase)
 	if err != nil {
@@ -210,7 +210,7 @@ func (a *Agent) borrow() (conn *Conn, done func(), err error) {
 }
 
 func (a *Agent) newConn() (*Conn, error) {
-	server := Server{Address: a.state.Server, Pin: a.state.Pin}
+	server := a.state.server()
 	if a.dialer != nil {
 		return dial(server, &a.certificate, a.dialer)
 	}

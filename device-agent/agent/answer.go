@@ -35,14 +35,11 @@ var ErrGone = errors.New("this request is gone: it was answered on another devic
 // hands in the same statement again until the prompt is over or ctx is done. The
 // error wraps [ErrGone] if there is no such prompt here; for other refusals see [Reason].
 func (a *Agent) Answer(ctx context.Context, signIn, decision, reason string) (Code, error) {
-	// One statement at a time: if two of them overtook each other, the server
-	// would see a counter step back and take the key for copied.
-	select {
-	case a.signing <- struct{}{}:
-		defer func() { <-a.signing }()
-	case <-ctx.Done():
-		return Code{}, ctx.Err()
+	done, err := a.alone(ctx)
+	if err != nil {
+		return Code{}, err
 	}
+	defer done()
 	prompt, err := a.find(signIn, decision)
 	if err != nil {
 		return Code{}, err
@@ -101,55 +98,19 @@ func (a *Agent) find(signIn, decision string) (Prompt, error) {
 
 // handIn signs a decision and sends it until the server has answered it.
 func (a *Agent) handIn(ctx context.Context, prompt Prompt, decision, reason string) (*countersignv1.DecideSignInResponse, error) {
-	var signed, signedFor string // the statement, and the server key in it
-	var again bool               // it was signed a second time
-	var lastErr error
-	pause := backoff{max: maxDecisionPause}
-	for {
-		conn, err := a.connected(ctx)
-		if err != nil {
-			return nil, gaveUp(lastErr)
-		}
-		if signed == "" {
-			signedFor = conn.ServerKey()
-			if signed, err = a.sign(prompt, decision, reason, signedFor); err != nil {
-				return nil, err
-			}
-		}
-		response, err := decide(ctx, conn, signed)
-		if err == nil {
-			return response, nil
-		}
-		// Behind the system's roots, a server may have another key after a
-		// restart, and the connection was made anew unnoticed.
-		stale := Reason(err) == countersignv1.ErrorReason_ERROR_REASON_STATEMENT_MISMATCH && conn.ServerKey() != signedFor
-		if stale && !again {
-			signed, again = "", true
-			continue
-		}
-		lastErr = a.explain(conn, err)
-		if ReactionTo(err) != Retry {
-			return nil, lastErr
-		}
-		if sleep(ctx, pause.next()) != nil {
-			return nil, gaveUp(lastErr)
-		}
-	}
-}
-
-func decide(ctx context.Context, conn *Conn, signed string) (*countersignv1.DecideSignInResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	return countersignv1.NewDeviceServiceClient(conn).DecideSignIn(ctx,
-		&countersignv1.DecideSignInRequest{Statement: signed})
+	return submit(ctx, a, submission[*countersignv1.DecideSignInResponse]{
+		sign: func(counter uint64, serverKey string) (string, error) {
+			return a.sign(prompt, decision, reason, counter, serverKey)
+		},
+		send: func(ctx context.Context, conn *Conn, signed string) (*countersignv1.DecideSignInResponse, error) {
+			return countersignv1.NewDeviceServiceClient(conn).DecideSignIn(ctx, &countersignv1.DecideSignInRequest{Statement: signed})
+		},
+	}, a.connected)
 }
 
 // gaveUp is the error of an answer that the server never confirmed.
 func gaveUp(lastErr error) error {
-	if lastErr == nil {
-		lastErr = errors.New("there is no connection to the server")
-	}
-	return fmt.Errorf("%w. Whether the answer counted is not known", lastErr)
+	return fmt.Errorf("%w. Whether it counted is not known", lastErr)
 }
 
 // connected returns the connection of the stream, and waits for it if there is none.
@@ -158,23 +119,19 @@ func (a *Agent) connected(ctx context.Context) (*Conn, error) {
 		a.mu.Lock()
 		conn, up := a.conn, a.up
 		a.mu.Unlock()
-		if conn != nil {
-			return conn, ctx.Err()
+		if conn != nil && ctx.Err() == nil {
+			return conn, nil
 		}
 		select {
 		case <-up:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, gaveUp(errors.New("there is no connection to the server"))
 		}
 	}
 }
 
-// sign makes the statement. The counter is used up even if signing fails.
-func (a *Agent) sign(prompt Prompt, decision, reason, serverKey string) (string, error) {
-	counter, err := nextCounter(a.dir)
-	if err != nil {
-		return "", err
-	}
+// sign makes the statement.
+func (a *Agent) sign(prompt Prompt, decision, reason string, counter uint64, serverKey string) (string, error) {
 	return statement.Sign(a.keys.Approval, statement.Decision{
 		Account:     prompt.Account,
 		Application: prompt.Application.ID,

@@ -179,7 +179,7 @@ func TestAnswerGivesUp(t *testing.T) {
 		f.stop()
 		began := time.Now()
 		_, err := a.Answer(t.Context(), signIn.id, statement.Allow, "")
-		if err == nil || !strings.Contains(err.Error(), "Whether the answer counted is not known") {
+		if err == nil || !strings.Contains(err.Error(), "Whether it counted is not known") {
 			t.Errorf("Answer = %v", err)
 		}
 		if waited := time.Since(began); waited < 4*time.Minute || waited > 5*time.Minute+time.Second {

@@ -44,7 +44,7 @@ func (e *WrongServerError) short() string {
 	if e.Got == "" {
 		return ""
 	}
-	return "(" + Fingerprint(e.Got) + " …) "
+	return "(" + Fingerprint(e.Got) + ") "
 }
 
 // A Conn is a connection to a server that knows whom it reached and why it
@@ -69,10 +69,11 @@ type Server struct {
 // certificate. It does not use the network yet. The connection reads no proxy
 // settings and sends nothing before the server has shown the right key.
 func Dial(server Server, cert *tls.Certificate, options ...grpc.DialOption) (*Conn, error) {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	return dial(server, cert, func(ctx context.Context, address string) (net.Conn, error) {
-		return dialer.DialContext(ctx, "tcp", address)
-	}, options...)
+	return dial(server, cert, dialTCP, options...)
+}
+
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
 }
 
 func dial(server Server, cert *tls.Certificate, dialer func(context.Context, string) (net.Conn, error), options ...grpc.DialOption) (*Conn, error) {

@@ -90,7 +90,12 @@ func (e Enrollment) begin() (*Agent, error) {
 		return nil, err
 	case begun.Phase == Trusted:
 		return nil, fmt.Errorf("%s: %w", e.Dir, ErrEnrolled)
-	case e.Link == (invitation.Link{}) || e.Link == begun.link():
+	case begun.Phase == Asked && e.Link == (invitation.Link{}):
+		return nil, errors.New("a trusted device was asked here to trust this one: finish that first, or give an invitation")
+	case begun.Phase == Asked && begun.Request == "":
+		// No code was ever handed in, so nobody believes in these keys yet.
+		return e.start()
+	case begun.Phase == Enrolling && (e.Link == (invitation.Link{}) || e.Link == begun.link()):
 		return e.resume(begun)
 	case e.Link.Deployment != begun.Deployment:
 		// The first server may believe in these keys already, so they must
@@ -184,25 +189,7 @@ func (a *Agent) enrollOnce(ctx context.Context, conn *Conn) (*countersignv1.Devi
 	if err := conn.Ready(ctx); err != nil {
 		return nil, err
 	}
-	approval, ok := a.keys.Approval.Public().(*ecdsa.PublicKey)
-	if !ok {
-		return nil, errors.New("the approval key is not an ECDSA key")
-	}
-	public, err := statement.NewJWK(approval)
-	if err != nil {
-		return nil, err
-	}
-	signed, err := statement.Sign(a.keys.Approval, statement.Enrollment{
-		ApprovalKey: public,
-		Aud:         a.state.Deployment,
-		Device:      a.state.Device,
-		Iat:         time.Now().Unix(),
-		Invitation:  invitation.Hash(a.state.Invitation),
-		KeyStorage:  a.keys.Storage,
-		Kind:        a.state.Kind,
-		Name:        a.state.Name,
-		ServerKey:   conn.ServerKey(),
-	})
+	signed, err := a.announce(conn.ServerKey(), statement.Enrollment{Invitation: invitation.Hash(a.state.Invitation)})
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +201,22 @@ func (a *Agent) enrollOnce(ctx context.Context, conn *Conn) (*countersignv1.Devi
 		return nil, conn.Explain(err)
 	}
 	return response.GetDevice(), nil
+}
+
+// announce fills in and signs what e, which says by whom this device hopes to be
+// trusted, must say of the device itself.
+func (a *Agent) announce(serverKey string, e statement.Enrollment) (string, error) {
+	approval, ok := a.keys.Approval.Public().(*ecdsa.PublicKey)
+	if !ok {
+		return "", errors.New("the approval key is not an ECDSA key")
+	}
+	public, err := statement.NewJWK(approval)
+	if err != nil {
+		return "", err
+	}
+	e.ApprovalKey, e.Aud, e.Device, e.Iat = public, a.state.Deployment, a.state.Device, time.Now().Unix()
+	e.KeyStorage, e.Kind, e.Name, e.ServerKey = a.keys.Storage, a.state.Kind, a.state.Name, serverKey
+	return statement.Sign(a.keys.Approval, e)
 }
 
 // ask finds out from the server whether this device is trusted already, after it
@@ -259,8 +262,9 @@ func (a *Agent) trusted(device *countersignv1.Device) (State, error) {
 	defer unlock()
 	state := a.state
 	state.Phase, state.Invitation, state.Account = Trusted, "", device.GetAccount()
+	state.Request, state.RequestExpires = "", 0
 	if err := state.save(a.dir); err != nil {
-		return State{}, fmt.Errorf("the server trusts this device, but this was not written down: run countersign-agent enroll again, without an invitation: %w", err)
+		return State{}, fmt.Errorf("the server trusts this device, but this was not written down: run countersign-agent enroll again, alone: %w", err)
 	}
 	return state, nil
 }

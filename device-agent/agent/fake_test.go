@@ -51,6 +51,7 @@ type fakeServer struct {
 	usedBy      map[string]string // token → device
 	devices     map[string]*fakeDevice
 	signIns     []*fakeSignIn
+	requests    []*fakeRequest
 	raw         []*pb.Prompt // sent as they are, behind the others
 	suspended   bool
 	changed     chan struct{} // closed and replaced at each change
@@ -183,8 +184,12 @@ func (f *fakeServer) begin(account string) *fakeSignIn {
 }
 
 func reject(code codes.Code, reason pb.ErrorReason, message string) error {
+	return rejectWith(code, reason, message, nil)
+}
+
+func rejectWith(code codes.Code, reason pb.ErrorReason, message string, metadata map[string]string) error {
 	st, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{
-		Domain: "countersign", Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_")})
+		Domain: "countersign", Reason: strings.TrimPrefix(reason.String(), "ERROR_REASON_"), Metadata: metadata})
 	if err != nil {
 		panic(err)
 	}

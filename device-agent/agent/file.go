@@ -84,6 +84,23 @@ func syncDir(dir string) error {
 // in this one. It is empty and never replaced, unlike the files it guards.
 const lockName = "lock"
 
+// tryLock takes the lock of a file in dir, or returns no unlock if somebody
+// else, in this process or another, has it.
+func tryLock(dir, name string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case err == nil:
+		return func() { f.Close() }, nil
+	case errors.Is(err, syscall.EWOULDBLOCK), errors.Is(err, syscall.EINTR):
+		return nil, f.Close()
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
 // lockDir waits for the lock of dir. It is released by unlock, and by the
 // kernel when the process ends in whatever way.
 func lockDir(dir string) (unlock func(), err error) {

@@ -79,7 +79,7 @@ func (a *Agent) readPrompt(signIn string, document []byte) (Prompt, error) {
 		return Prompt{}, errors.New("it came under the name of another sign-in")
 	case p.Account != a.state.Account:
 		return Prompt{}, errors.New("it is for another account")
-	case p.Action != statement.ActionSignIn:
+	case p.Action != statement.ActionSignIn && p.Action != statement.ActionTrustDevice:
 		// To show it as a sign-in would have the person allow something else.
 		return Prompt{}, errors.New("it asks for something that this version cannot show")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/proquint"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
 )
@@ -20,10 +21,12 @@ import (
 //	device.json   what it is and where its server is   mode 0600
 //	counter       number of its last statement
 //	lock          held while the files above change
+//	statements.lock  held while a statement is signed and sent
 //	keys.pem      or keys.age, see package keystore
 //
 // device.json is written when the keys are durable and before the server is
-// asked (phase "enrolling"), and again when the server has said yes ("trusted").
+// asked (phase "enrolling" with an invitation, "asking" for approval by a trusted
+// device), and again when the server has said yes ("trusted").
 // So a device that the server believes in always has its keys, and what was begun can
 // be finished after a crash at any point.
 const stateName = "device.json"
@@ -34,23 +37,30 @@ var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation,
 // The phases of a device.
 const (
 	Enrolling = "enrolling" // the server was or will be asked; the answer is not known
+	Asked     = "asking"    // the account's devices were or will be asked; nothing is known yet
 	Trusted   = "trusted"   // the server said yes
 )
 
 // A State is what is known of this device without the network. Its JSON form
 // is that of device.json.
 type State struct {
-	Account    string `json:"account,omitempty"` // known from phase Trusted on
-	Deployment string `json:"deployment"`        // deployment id of the server
-	Device     string `json:"device"`            // device id
-	Invitation string `json:"invitation,omitempty"`
-	Kind       string `json:"kind"` // terminal, desktop, phone, tablet, watch, other
+	Account    string `json:"account,omitempty"`    // unknown in phase Enrolling
+	Deployment string `json:"deployment"`           // deployment id of the server
+	Device     string `json:"device"`               // device id
+	Invitation string `json:"invitation,omitempty"` // token, in phase Enrolling
+	Kind       string `json:"kind"`                 // terminal, desktop, phone, tablet, watch, other
 	Name       string `json:"name"`
 	Phase      string `json:"phase"`
-	Pin        string `json:"pin,omitempty"`   // key id of the server's TLS key, or else:
-	Roots      string `json:"roots,omitempty"` // "system": the system's roots vouch for the server
-	Server     string `json:"server"`          // host and port
-	Version    int    `json:"version"`         // 1
+	Pin        string `json:"pin,omitempty"` // key id of the server's TLS key, or else:
+
+	// In phase Asked, once the server has answered: the id of the request to
+	// be trusted, and when it ends, in Unix seconds by the server's clock.
+	Request        string `json:"request,omitempty"`
+	RequestExpires int64  `json:"request_expires,omitempty"`
+
+	Roots   string `json:"roots,omitempty"` // "system": the system's roots vouch for the server
+	Server  string `json:"server"`          // host and port
+	Version int    `json:"version"`         // 1
 }
 
 // LoadState returns what the directory says of its device. The error wraps
@@ -121,7 +131,14 @@ func (s State) valid() bool {
 		if !statement.ValidAccount(s.Account) || s.Invitation != "" {
 			return false
 		}
+	case Asked:
+		if !statement.ValidAccount(s.Account) || s.Invitation != "" || s.Request != "" && !statement.ValidSignIn(s.Request) {
+			return false
+		}
 	default:
+		return false
+	}
+	if (s.Request != "") != (s.RequestExpires > 0) || s.RequestExpires < 0 || s.Request != "" && s.Phase != Asked {
 		return false
 	}
 	// A link has the same fields under the same rules; one token is as good
@@ -143,14 +160,12 @@ func (s State) link() invitation.Link {
 	return invitation.Link{Server: s.Server, Deployment: s.Deployment, Pin: s.Pin, Token: s.Invitation}
 }
 
-// Fingerprint returns a short form of a device id, for people who compare two
-// screens: its first 16 characters, which are 80 bits, in groups of four.
-func Fingerprint(device string) string {
-	if !pin.ValidKeyID(device) {
-		return ""
-	}
-	return device[:4] + " " + device[4:8] + " " + device[8:12] + " " + device[12:16]
-}
+// server returns how the state knows its server.
+func (s State) server() Server { return Server{Address: s.Server, Pin: s.Pin} }
+
+// Fingerprint returns the form of a key id in which people compare it on two
+// screens: four words, which are 64 bits. It is "" if id is no key id.
+func Fingerprint(id string) string { return proquint.OfKey(id) }
 
 func validName(name string) error {
 	if name == "" {

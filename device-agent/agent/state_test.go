@@ -22,7 +22,11 @@ func TestStateRoundTrip(t *testing.T) {
 	roots.Pin, roots.Roots = "", "system"
 	begun := exampleState()
 	begun.Account, begun.Phase, begun.Invitation = "", Enrolling, deployment
-	for _, want := range []State{exampleState(), roots, begun} {
+	asked := exampleState()
+	asked.Phase = Asked
+	requested := asked
+	requested.Request, requested.RequestExpires = strings.Repeat("0", 26), 1_800_000_000
+	for _, want := range []State{exampleState(), roots, begun, asked, requested} {
 		dir := t.TempDir()
 		if err := want.save(dir); err != nil {
 			t.Fatalf("save(%+v) = %v", want, err)
@@ -49,6 +53,12 @@ func TestStateIsStrict(t *testing.T) {
 		"trusted, invitation":   func(s *State) { s.Invitation = deployment },
 		"enrolling, no token":   func(s *State) { s.Phase, s.Account = Enrolling, "" },
 		"enrolling, an account": func(s *State) { s.Phase, s.Invitation = Enrolling, deployment },
+		"asking, no account":    func(s *State) { s.Phase, s.Account = Asked, "" },
+		"asking, invitation":    func(s *State) { s.Phase, s.Invitation = Asked, deployment },
+		"asking, bad request":   func(s *State) { s.Phase, s.Request, s.RequestExpires = Asked, "x", 1 },
+		"request without end":   func(s *State) { s.Phase, s.Request = Asked, strings.Repeat("0", 26) },
+		"end without request":   func(s *State) { s.Phase, s.RequestExpires = Asked, 1 },
+		"trusted, request":      func(s *State) { s.Request, s.RequestExpires = strings.Repeat("0", 26), 1 },
 		"neither pin nor roots": func(s *State) { s.Pin = "" },
 		"both":                  func(s *State) { s.Roots = "system" },
 		"other roots":           func(s *State) { s.Pin, s.Roots = "", "mozilla" },
@@ -115,7 +125,7 @@ func FuzzParseState(f *testing.F) {
 }
 
 func TestFingerprint(t *testing.T) {
-	if got, want := Fingerprint("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"), "abcd efgh ijkl mnop"; got != want {
+	if got, want := Fingerprint("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"), "badah-gamih-sitaf-jifuk"; got != want {
 		t.Errorf("Fingerprint = %q, want %q", got, want)
 	}
 	if got := Fingerprint("short"); got != "" {

@@ -71,10 +71,14 @@ func TestHostilePrompts(t *testing.T) {
 		}, "another account"},
 		{"other action", func() *pb.Prompt {
 			p := parse()
-			p.SignIn, p.Action = other, statement.ActionTrustDevice
-			p.Candidate = &statement.Candidate{Fingerprint: f.keyID, Kind: "phone", Name: "x"}
+			p.SignIn, p.Action = other, "wire_money"
 			return &pb.Prompt{SignInId: other, Document: p.Encode()}
-		}, "cannot show"},
+		}, "too old"},
+		{"a device, but none is named", func() *pb.Prompt {
+			p := parse()
+			p.SignIn, p.Action = other, statement.ActionTrustDevice
+			return &pb.Prompt{SignInId: other, Document: p.Encode()}
+		}, "malformed"},
 		{"twice", func() *pb.Prompt { return &pb.Prompt{SignInId: good.id, Document: good.document()} }, "twice"},
 		{"over", func() *pb.Prompt {
 			p := parse()

@@ -303,6 +303,9 @@ func (d *desk) whyGone(p agent.Prompt, now time.Time) string {
 
 // about names a prompt in one line.
 func about(p agent.Prompt) string {
+	if p.Action == statement.ActionTrustDevice {
+		return fmt.Sprintf("trust for the device %s of %s", text.Isolate(p.Candidate.Name), p.Account)
+	}
 	return fmt.Sprintf("sign-in of %s to %s", p.Account, text.Isolate(p.Application.Name))
 }
 

@@ -15,20 +15,28 @@ import (
 )
 
 type devicesCmd struct {
+	List   devicesListCmd   `cmd:"" default:"withargs" help:"List them; this is what devices alone does."`
+	Rename devicesRenameCmd `cmd:"" help:"Give this device another name."`
+	Revoke devicesRevokeCmd `cmd:"" help:"End the trust in a device, for good."`
+}
+
+type devicesListCmd struct {
 	JSON bool `name:"json" help:"Print one JSON object."`
 }
 
-// Help is shown with devices --help.
-func (devicesCmd) Help() string {
-	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: call an administrator.
+// Help is shown with devices list --help.
+func (devicesListCmd) Help() string {
+	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID.
 
-With --json: {"devices": [{"id", "name", "kind", "state", "enrolled", "enrolled_by", "last_seen", "connected", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
+With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state", "enrolled", "enrolled_by", "last_seen", "connected", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
 }
 
 type deviceJSON struct {
 	ID           string `json:"id"`
+	Fingerprint  string `json:"fingerprint"`
 	Name         string `json:"name"`
 	Kind         string `json:"kind"`
+	KeyStorage   string `json:"key_storage"`
 	State        string `json:"state"`
 	Enrolled     int64  `json:"enrolled"`
 	EnrolledBy   string `json:"enrolled_by"`
@@ -41,7 +49,7 @@ type deviceJSON struct {
 }
 
 // Run lists the devices.
-func (c *devicesCmd) Run(ctx context.Context, env *environment) error {
+func (c *devicesListCmd) Run(ctx context.Context, env *environment) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	a, err := env.open(ctx)
@@ -57,7 +65,7 @@ func (c *devicesCmd) Run(ctx context.Context, env *environment) error {
 		list := make([]deviceJSON, len(devices))
 		for i, d := range devices {
 			list[i] = deviceJSON{
-				ID: d.GetId(), Name: d.GetName(), Kind: kindWord(d), State: stateWord(d),
+				ID: d.GetId(), Fingerprint: agent.Fingerprint(d.GetId()), Name: d.GetName(), Kind: kindWord(d), KeyStorage: d.GetKeyStorage(), State: stateWord(d),
 				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(),
 				LastSeen: unix(d.GetLastSeenTime()), Connected: d.GetConnected(),
 				Revoked: unix(d.GetRevokeTime()), RevokedBy: d.GetRevokedBy(), RevokeReason: d.GetRevokeReason(),
@@ -66,21 +74,75 @@ func (c *devicesCmd) Run(ctx context.Context, env *environment) error {
 		}
 		return env.printJSON(map[string]any{"devices": list})
 	}
-	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, " \tFINGERPRINT\tSTATE\tKIND\tENROLLED\tLAST SEEN\tNAME")
-	for _, d := range devices {
-		mark := " "
-		if d.GetId() == self {
-			mark = "*"
+	for i, d := range devices {
+		if i > 0 {
+			fmt.Fprintln(env.out)
 		}
-		seen := local(d.GetLastSeenTime())
-		if d.GetConnected() {
-			seen = "connected now"
+		if err := printDevice(env, d, self, devices); err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", mark, agent.Fingerprint(d.GetId()), stateWord(d), kindWord(d),
-			local(d.GetEnrollTime()), seen, text.Isolate(d.GetName()))
 	}
+	return nil
+}
+
+// shownID is how much of an id is shown, here and to administrators.
+const shownID = 12
+
+func printDevice(env *environment, d *countersignv1.Device, self string, all []*countersignv1.Device) error {
+	mark, note := " ", ""
+	if d.GetId() == self {
+		mark, note = "*", ", this device"
+	}
+	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(env.out, "%s %s (%s)%s\n", mark, text.Isolate(d.GetName()), kindWord(d), note)
+	line := func(label, value string) { fmt.Fprintf(w, "    %s\t%s\n", label, value) }
+	line("id", text.Escape(d.GetId()[:min(shownID, len(d.GetId()))]))
+	line("fingerprint", agent.Fingerprint(d.GetId()))
+	line("state", stateLine(d, all))
+	line("enrolled", local(d.GetEnrollTime())+", "+names(d.GetEnrolledBy(), all))
+	seen := local(d.GetLastSeenTime())
+	if d.GetConnected() {
+		seen = "connected now"
+	}
+	line("last seen", seen)
+	line("keys", storageWords(d.GetKeyStorage()))
 	return w.Flush()
+}
+
+func stateLine(d *countersignv1.Device, all []*countersignv1.Device) string {
+	state := stateWord(d)
+	if d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED {
+		return state
+	}
+	state += " " + local(d.GetRevokeTime()) + ", by " + names(d.GetRevokedBy(), all)
+	if d.GetRevokeReason() != "" {
+		state += ": " + text.Isolate(d.GetRevokeReason())
+	}
+	return state
+}
+
+// names puts the names of devices in place of their ids, in what the server
+// says of who did something.
+func names(who string, all []*countersignv1.Device) string {
+	var pairs []string
+	for _, d := range all {
+		if d.GetId() != "" {
+			pairs = append(pairs, d.GetId(), text.Isolate(d.GetName())+" ("+d.GetId()[:min(shownID, len(d.GetId()))]+")")
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(text.Escape(who))
+}
+
+func storageWords(storage string) string {
+	switch storage {
+	case "file":
+		return "in a file"
+	case "keyring":
+		return "in a keyring"
+	case "tpm":
+		return "in a TPM"
+	}
+	return "unknown"
 }
 
 func stateWord(d *countersignv1.Device) string {

@@ -9,11 +9,16 @@ import (
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/keystore"
 	"github.com/countersignd/countersign/internal/invitation"
+	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/text"
 )
 
 type enrollCmd struct {
 	Invitation string `arg:"" optional:"" help:"The link that begins with countersign://, or - to read it from standard input. Leave it out to finish an enrolment that was interrupted."`
+	Server     string `placeholder:"HOST:PORT" help:"Ask the trusted devices of --account on this server, instead of using an invitation."`
+	Account    string `placeholder:"NAME" help:"The account whose devices are asked."`
+	Pin        string `placeholder:"KEYID" help:"The id of the server's TLS key, as countersign-agent status --json shows it on a trusted device."`
+	Roots      bool   `help:"The server's certificate is one that this system's roots vouch for."`
 	Name       string `placeholder:"NAME" help:"What to call this device (default: its host name)."`
 	Kind       string `default:"terminal" enum:"terminal,desktop,phone,tablet,watch,other" help:"What this device is: ${enum} (default: terminal)."`
 	Passphrase bool   `help:"Encrypt the keys with a passphrase, which is asked for. ($COUNTERSIGN_PASSPHRASE encrypts them, too.)"`
@@ -21,13 +26,42 @@ type enrollCmd struct {
 
 // Help is shown with enroll --help.
 func (enrollCmd) Help() string {
-	return `The invitation is a secret: whoever has it first is enrolled. It works once and not for long.
+	return `There are two ways. With an invitation from an administrator; or with --server and --account by approval: each trusted device of the account asks whether to trust this one, and after Allow shows a code, which is typed here. Compare the fingerprint that both screens show.
+
+How the server is known then: by --pin or --roots. With neither, its key is shown in words, to be compared with what  countersign-agent status  shows on a trusted device; that needs a terminal.
+
+Whatever interrupts it, enroll alone goes on with what was begun.
+
+Exit codes: 0 trusted, 1 failed, 3 this device was revoked, 5 nobody allowed it in time, 6 the code was wrong too often, or there was none.
+
+The invitation is a secret: whoever has it first is enrolled. It works once and not for long.
 
 Other users of this machine can see it in the list of processes; with - it is read from standard input instead.`
 }
 
+// Validate is called by kong.
+func (c *enrollCmd) Validate() error {
+	switch {
+	case (c.Server == "") != (c.Account == ""):
+		return errors.New("--server and --account go together")
+	case c.Server != "" && c.Invitation != "":
+		return errors.New("give an invitation, or --server and --account, not both")
+	case c.Server == "" && (c.Pin != "" || c.Roots):
+		return errors.New("--pin and --roots go with --server; an invitation says it itself")
+	case c.Pin != "" && c.Roots:
+		return errors.New("give --pin or --roots, not both")
+	case c.Pin != "" && !pin.ValidKeyID(c.Pin):
+		return errors.New("--pin: a key id has 52 characters of a-z and 2-7")
+	}
+	return nil
+}
+
 // Run enrols this device.
 func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
+	begun, err := agent.LoadState(env.dir)
+	if c.Server != "" || c.Invitation == "" && err == nil && begun.Phase == agent.Asked {
+		return c.askTrust(ctx, env)
+	}
 	link, err := c.link(ctx, env)
 	if err != nil {
 		return err
@@ -44,7 +78,12 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(env.out, `This device is trusted now: it may approve sign-ins of the account %s.
+	return sayTrusted(env, state)
+}
+
+// sayTrusted says that this device is trusted.
+func sayTrusted(env *environment, state agent.State) error {
+	_, err := fmt.Fprintf(env.out, `This device is trusted now: it may approve sign-ins of the account %s.
 
   account      %s
   server       %s
@@ -54,7 +93,7 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 
 Next, and whenever this machine is on:  %s run
 `, state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), keysLine(env.dir), program)
-	return nil
+	return err
 }
 
 func (c *enrollCmd) link(ctx context.Context, env *environment) (invitation.Link, error) {

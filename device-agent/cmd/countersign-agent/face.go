@@ -100,13 +100,16 @@ func (v *printout) draw(d *desk, now time.Time) {
 	v.view, v.about = d.view, d.prompt.SignIn
 	switch d.view {
 	case viewAsk:
-		fmt.Fprintln(v.out, "Sign-In Requested")
+		fmt.Fprintln(v.out, title(d.prompt))
 		for _, f := range fields(d.prompt) {
 			fmt.Fprintln(v.out, strings.TrimRight(fmt.Sprintf("  %s: %s %s", strings.ToLower(f.label), f.value, f.note), " "))
 		}
 		fmt.Fprintf(v.out, "  time left: %s\n", left(d.prompt.ExpireTime().Sub(now)))
 		if n := d.more(now); n > 0 {
 			fmt.Fprintln(v.out, moreWaiting(n))
+		}
+		if warning := consequence(d.prompt); warning != "" {
+			fmt.Fprintln(v.out, warning)
 		}
 		fmt.Fprintln(v.out, "Answer with a (Allow) or d (Don't Allow) and Enter.")
 	case viewReason:

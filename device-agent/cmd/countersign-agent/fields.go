@@ -8,6 +8,7 @@ import (
 	"golang.org/x/text/width"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
 )
 
@@ -18,6 +19,9 @@ type field struct{ label, value, note string }
 // fields returns what a prompt says. What is not known is said to be so,
 // because a blank is overlooked.
 func fields(p agent.Prompt) []field {
+	if p.Action == statement.ActionTrustDevice {
+		return candidateFields(p)
+	}
 	r := p.Requester
 	list := []field{
 		{"Account", p.Account, ""},
@@ -33,7 +37,62 @@ func fields(p agent.Prompt) []field {
 	if p.Message != "" {
 		list = append(list, field{"Message", text.Isolate(p.Message), ""})
 	}
-	return append(list, field{"Asked at", time.Unix(p.Created, 0).Local().Format("15:04:05"), ""})
+	return append(list, askedAt(p))
+}
+
+// candidateFields returns what a prompt says about a device that wants to be
+// trusted. What is signed besides is shown too, whatever the server put there.
+func candidateFields(p agent.Prompt) []field {
+	c, r := p.Candidate, p.Requester
+	list := []field{
+		{"Account", p.Account, ""},
+		{"New device", text.Isolate(c.Name), "(" + c.Kind + ")"},
+		{"Fingerprint", agent.Fingerprint(c.Fingerprint), ""},
+		{"Address", known(r.Address, "address unknown"), ""},
+	}
+	besides := func(label, value string) {
+		if value != "" {
+			list = append(list, field{label, text.Isolate(value), ""})
+		}
+	}
+	if r.Device != c.Name {
+		besides("Device", r.Device)
+	}
+	besides("Application", p.Application.Name)
+	besides("Program", r.Program)
+	besides("Place", r.Place)
+	besides("Message", p.Message)
+	return append(list, askedAt(p))
+}
+
+func askedAt(p agent.Prompt) field {
+	return field{"Asked at", time.Unix(p.Created, 0).Local().Format("15:04:05"), ""}
+}
+
+// title is the headline of a prompt.
+func title(p agent.Prompt) string {
+	if p.Action == statement.ActionTrustDevice {
+		return "A device wants to be trusted"
+	}
+	return "Sign-In Requested"
+}
+
+// consequence says in plain words what Allow does, where that is more than to
+// let somebody in once. It is "" for a sign-in.
+func consequence(p agent.Prompt) string {
+	if p.Action != statement.ActionTrustDevice {
+		return ""
+	}
+	return "If you allow this, that device will be able to approve every sign-in of the account " + p.Account +
+		", as this one is. Allow it only if you have that device in front of you and its screen shows the same fingerprint, word for word."
+}
+
+// whereToType says where the code after Allow belongs.
+func whereToType(p agent.Prompt) string {
+	if p.Action == statement.ActionTrustDevice {
+		return "Type it on the new device, and nowhere else."
+	}
+	return "Type it where you are signing in, and nowhere else."
 }
 
 func known(value, unknown string) string {

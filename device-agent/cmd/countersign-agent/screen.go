@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/internal/code"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
@@ -151,14 +152,18 @@ func (c *canvas) key(name, meaning string) {
 }
 
 func (c *canvas) ask(d *desk, now time.Time) {
-	c.text(bold, "Sign-In Requested")
+	c.text(bold, title(d.prompt))
 	c.text("", left(d.prompt.ExpireTime().Sub(now))+" left to answer")
 	c.blank()
 	for _, f := range fields(d.prompt) {
 		c.field(f)
 	}
 	c.blank()
-	c.text("", "Is this you, signing in just now? If not, don't allow it.")
+	if warning := consequence(d.prompt); warning != "" {
+		c.text(bold, warning)
+	} else {
+		c.text("", "Is this you, signing in just now? If not, don't allow it.")
+	}
 	c.blank()
 	// On one line, so that neither is seen without the other.
 	c.lines = append(c.lines, margin+"  "+bold+"[a]"+plain+"  Allow      "+bold+"[d]"+plain+"  Don't Allow")
@@ -173,10 +178,11 @@ func (c *canvas) code(d *desk, now time.Time) {
 	}
 	c.blank()
 	c.text("", "  "+code.Group(d.code.Digits)+"   good for "+left(d.code.ExpireTime.Sub(now)))
-	c.text("", "Type it where you are signing in, and nowhere else.")
+	c.text("", whereToType(p))
 	c.text(bold, "Never read this code to anyone who called you.")
 	c.blank()
-	for _, f := range fields(p)[:5] {
+	list := fields(p)
+	for _, f := range list[:min(5, len(list))] {
 		c.field(f)
 	}
 	c.blank()
@@ -194,12 +200,20 @@ func (c *canvas) waiting(d *desk, now time.Time) {
 		}
 		c.blank()
 		c.text(bold, "Code "+code.Group(other.Digits)+", good for "+left(other.ExpireTime.Sub(now))+":")
-		c.field(field{"Application", text.Isolate(other.Prompt.Application.Name), ""})
+		c.field(codeFor(other.Prompt))
 	}
 	if n := d.more(now); n > 0 {
 		c.blank()
 		c.text("", moreWaiting(n))
 	}
+}
+
+// codeFor says in one field what a code is for.
+func codeFor(p agent.Prompt) field {
+	if p.Action == statement.ActionTrustDevice {
+		return field{"New device", text.Isolate(p.Candidate.Name), ""}
+	}
+	return field{"Application", text.Isolate(p.Application.Name), ""}
 }
 
 func moreWaiting(n int) string {

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
 )
 
@@ -204,6 +205,89 @@ func TestLeft(t *testing.T) {
 	} {
 		if got := left(d); got != want {
 			t.Errorf("left(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+// candidatePrompt asks to trust a device.
+func candidatePrompt(name string) agent.Prompt {
+	p := examplePrompt(3)
+	p.Action, p.Application = statement.ActionTrustDevice, statement.Application{}
+	p.Requester = statement.Requester{Address: "192.0.2.9", Device: name}
+	p.Candidate = &statement.Candidate{Fingerprint: strings.Repeat("a", 52), Kind: "tablet", Name: name}
+	return p
+}
+
+// The fingerprint is what the new device shows, and nobody can allow by habit
+// what makes a device an approver.
+func TestTrustPrompt(t *testing.T) {
+	d := newDesk()
+	var out strings.Builder
+	face := &printout{out: &out, codes: make(map[string]bool)}
+	p := candidatePrompt("New tablet")
+	d.show(agent.Screen{Status: "connected", Prompts: []agent.Prompt{p}}, start)
+	face.draw(d, start)
+	isolates := strings.NewReplacer("\u2068", "", "\u2069", "")
+	want := `A device wants to be trusted
+  account: ada
+  new device: “New tablet” (tablet)
+  fingerprint: babab-babab-babab-babab
+  address: “192.0.2.9”
+  asked at: ` + start.Local().Format("15:04:05") + `
+  time left: 5:00
+If you allow this, that device will be able to approve every sign-in of the account ada, as this one is. Allow it only if you have that device in front of you and its screen shows the same fingerprint, word for word.
+Answer with a (Allow) or d (Don't Allow) and Enter.
+`
+	if got := isolates.Replace(out.String()); got != want {
+		t.Errorf("printed:\n%s\nwant:\n%s", got, want)
+	}
+	lines, complete := render(d, 80, 24, start, nil)
+	screen := isolates.Replace(bare(strings.Join(lines, "\n")))
+	for _, want := range []string{"A device wants to be trusted", "“New tablet” (tablet)", "babab-babab-babab-babab", "approve every sign-in", "[a]"} {
+		if !complete || !strings.Contains(screen, want) {
+			t.Errorf("the screen lacks %q, or is incomplete:\n%s", want, screen)
+		}
+	}
+	if strings.Contains(screen, "Sign-In Requested") {
+		t.Errorf("the screen calls it a sign-in:\n%s", screen)
+	}
+	d = newDesk()
+	d.show(agent.Screen{Codes: []agent.Code{{Prompt: p, Digits: "482913", ExpireTime: start.Add(time.Minute)}}}, start)
+	lines, _ = render(d, 80, 30, start, nil)
+	if screen := bare(strings.Join(lines, "\n")); !strings.Contains(screen, "Type it on the new device") {
+		t.Errorf("the code's screen says:\n%s", screen)
+	}
+}
+
+// What the server puts in the signed bytes besides is shown, too.
+func TestTrustPromptShowsAll(t *testing.T) {
+	p := candidatePrompt("New tablet")
+	p.Requester.Device, p.Requester.Program, p.Requester.Place, p.Message = "other name", "a program", "a place", "a message"
+	p.Application = statement.Application{ID: "files", Name: "an application"}
+	var all strings.Builder
+	for _, f := range fields(p) {
+		all.WriteString(f.value)
+	}
+	for _, want := range []string{"other name", "a program", "a place", "a message", "an application"} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("%q is not shown", want)
+		}
+	}
+}
+
+// A18, for the name of a device that wants to be trusted.
+func TestHostileCandidate(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 2_000 {
+		p := candidatePrompt(hostile(random) + "x")
+		p.Requester.Address = hostile(random)
+		d := newDesk()
+		d.show(agent.Screen{Status: "connected", Prompts: []agent.Prompt{p}}, start)
+		lines, _ := render(d, 36+random.IntN(100), 20+random.IntN(80), start, []string{about(p)})
+		for _, line := range lines {
+			if c := controls(bare(line)); c != "" {
+				t.Fatalf("%q is in the line %q", c, line)
+			}
 		}
 	}
 }

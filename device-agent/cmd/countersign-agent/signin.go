@@ -25,6 +25,7 @@ type signInCmd struct {
 	Session          string `placeholder:"ID" help:"Names the browser session: the same one gets the same open sign-in."`
 	Code             string `placeholder:"CODE" help:"The code. Without it, it is asked for."`
 	NoWait           bool   `help:"Do not wait for the approval: the code was got in another way."`
+	AfterDenial      bool   `help:"After a denial, go on asking for a code: one that countersign-agent code shows on a trusted device still lets in."`
 	JWKS             string `name:"jwks" placeholder:"FILE" help:"Check the grant's signature with these keys, from countersign-server keys jwks."`
 	JSON             bool   `name:"json" help:"Print one JSON object at the end; all else goes to standard error."`
 }
@@ -34,6 +35,8 @@ func (signInCmd) Help() string {
 	return `The credentials are what  countersign-server app add ID --json  printed. They are a secret; keep them in a file of mode 600.
 
 It begins a sign-in, waits for the approval on a trusted device, asks for the code, has it verified, checks the receipt, and prints the grant's claims. The last line is "signed in as ACCOUNT".
+
+A denial by accident is not the end: with --after-denial it goes on asking, and takes a code that  countersign-agent code  shows on a trusted device, until the request expires, unless the application's policy makes a denial final.
 
 Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was called off, 6 the code was wrong too often, or was wrong and there is no other.
 
@@ -85,7 +88,7 @@ func (c *signInCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	if !c.NoWait {
-		if err := v.wait(ctx); err != nil {
+		if err := v.wait(ctx); err != nil && !v.deniedOnly() {
 			return err
 		}
 	}
@@ -132,10 +135,23 @@ func (v *visit) wait(ctx context.Context) error {
 		return err
 	}
 	if err := over(v.signIn.GetState()); err != nil {
+		if v.deniedOnly() {
+			v.tellDenied()
+		}
 		return err
 	}
 	fmt.Fprintln(v.out, "approved: type the code that the trusted device shows")
 	return nil
+}
+
+// deniedOnly reports whether the sign-in was denied and a code that is asked for on
+// a trusted device is wanted still.
+func (v *visit) deniedOnly() bool {
+	return v.command.AfterDenial && v.signIn.GetState() == pb.SignInState_SIGN_IN_STATE_DENIED
+}
+
+func (v *visit) tellDenied() {
+	fmt.Fprintf(v.out, "denied on a trusted device. If that was by accident, type the code that  %s code  shows on one\n", program)
 }
 
 // watch waits until the sign-in is no longer in a state.
@@ -201,7 +217,8 @@ func (v *visit) verify(ctx context.Context) (*pb.VerifySignInResponse, error) {
 			return response, nil
 		}
 		again := agent.Reason(err) == pb.ErrorReason_ERROR_REASON_SIGN_IN_PENDING ||
-			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_CODE_WRONG && agent.Metadata(err, "tries_left") != "0"
+			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_CODE_WRONG && agent.Metadata(err, "tries_left") != "0" ||
+			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_SIGN_IN_DENIED && v.deniedOnly()
 		err = refusal(v.conn.Explain(err))
 		if !again || v.command.Code != "" {
 			return nil, err
@@ -222,19 +239,42 @@ func (v *visit) typedInTime(ctx context.Context) (string, error) {
 	if v.command.Code != "" || v.command.NoWait {
 		return v.typed(ctx)
 	}
+	if v.deniedOnly() {
+		return v.typedAfterDenial(ctx)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if v.watch(ctx, pb.SignInState_SIGN_IN_STATE_APPROVED) == nil {
-			cancel(over(v.signIn.GetState()))
+		if v.watch(ctx, pb.SignInState_SIGN_IN_STATE_APPROVED) != nil {
+			return
 		}
+		if v.deniedOnly() {
+			v.tellDenied() // and the line that is being read may hold another code
+			return
+		}
+		cancel(over(v.signIn.GetState()))
 	})
 	typed, err := v.typed(ctx)
 	cause := context.Cause(ctx)
 	cancel(nil)
 	watching.Wait()
-	if err != nil && cause != nil {
+	switch {
+	case err != nil && cause != nil:
 		return "", cause
+	case err != nil && v.deniedOnly():
+		return "", over(v.signIn.GetState())
+	}
+	return typed, err
+}
+
+// typedAfterDenial returns six digits, as long as they could count. If none come,
+// the denial stands.
+func (v *visit) typedAfterDenial(ctx context.Context) (string, error) {
+	inTime, cancel := context.WithDeadline(ctx, v.signIn.GetExpireTime().AsTime())
+	defer cancel()
+	typed, err := v.typed(inTime)
+	if err != nil && ctx.Err() == nil {
+		return "", over(pb.SignInState_SIGN_IN_STATE_DENIED)
 	}
 	return typed, err
 }

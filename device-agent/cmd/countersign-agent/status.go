@@ -28,7 +28,7 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit code 0 means that this device is trusted, that the server could be reached just now, and that the account is not suspended. Otherwise standard error says in one line what is wrong and what to do.
 
-With --json: {"directory", "phase" ("none", "enrolling" or "trusted"), "account", "server", "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "reachable", "trusted", "suspended", "clock_offset" (seconds this device's clock is ahead), "problem"}`
+With --json: {"directory", "phase" ("none", "enrolling", "asking" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "reachable", "trusted", "suspended", "clock_offset" (seconds this device's clock is ahead), "problem"}`
 }
 
 // A report is all that status says.
@@ -37,6 +37,8 @@ type report struct {
 	Phase       string `json:"phase"`
 	Account     string `json:"account"`
 	Server      string `json:"server"`
+	ServerKey   string `json:"server_key"`
+	ServerWords string `json:"server_fingerprint"`
 	Device      string `json:"device"`
 	Fingerprint string `json:"fingerprint"`
 	Name        string `json:"name"`
@@ -77,6 +79,7 @@ func (r *report) look(ctx context.Context, env *environment) error {
 		return err
 	}
 	r.KeyStorage = "file"
+	r.ServerKey, r.ServerWords = state.Pin, agent.Fingerprint(state.Pin)
 	a, err := env.open(ctx)
 	if err != nil {
 		return err
@@ -113,9 +116,10 @@ func (r *report) print(env *environment) error {
 		}
 	}
 	line("directory", text.Escape(r.Directory))
-	line("enrolled", map[string]string{"none": "no", agent.Enrolling: "begun, not finished", agent.Trusted: "yes"}[r.Phase])
+	line("enrolled", map[string]string{"none": "no", agent.Enrolling: "begun, not finished", agent.Asked: "trusted devices were asked, not finished", agent.Trusted: "yes"}[r.Phase])
 	line("account", r.Account)
 	line("server", r.Server)
+	line("server's key", r.ServerWords)
 	if r.Phase != "none" {
 		line("device", text.Isolate(r.Name)+" ("+r.Kind+")")
 		line("fingerprint", r.Fingerprint)

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/countersignd/countersign/internal/statement"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+// NewCode asks the server for a verification code, by a signed statement (Get
+// Verification Code). The code lets the account's next sign-in in, or one that
+// is open or was denied by accident, once, until its time is over. The account
+// has one such code at a time: a new one replaces the old. The Prompt of the
+// result is zero.
+func (a *Agent) NewCode(ctx context.Context) (Code, error) {
+	response, err := submitNow(ctx, a, submission[*countersignv1.CreateCodeResponse]{
+		sign: func(counter uint64, serverKey string) (string, error) {
+			return statement.Sign(a.keys.Approval, statement.CodeRequest{
+				Account: a.state.Account, ApprovalKey: a.approvalKey, Aud: a.state.Deployment, Counter: counter,
+				Device: a.state.Device, Iat: time.Now().Unix(), ServerKey: serverKey,
+			})
+		},
+		send: func(ctx context.Context, conn *Conn, signed string) (*countersignv1.CreateCodeResponse, error) {
+			return countersignv1.NewDeviceServiceClient(conn).CreateCode(ctx, &countersignv1.CreateCodeRequest{Statement: signed})
+		},
+	})
+	if err != nil {
+		return Code{}, err
+	}
+	return newCode(Prompt{}, response.GetCode(), response.GetExpireTime().AsTime())
+}
+
+// Revoke ends the trust in a device of this device's account, which may be this
+// one, by a signed statement. reason is a text of at most 64 characters and may be
+// empty. Revoking a device that is revoked already succeeds.
+func (a *Agent) Revoke(ctx context.Context, device, reason string) (*countersignv1.Device, error) {
+	response, err := submitNow(ctx, a, submission[*countersignv1.RevokeDeviceResponse]{
+		sign: func(counter uint64, serverKey string) (string, error) {
+			return statement.Sign(a.keys.Approval, statement.Revocation{
+				Account: a.state.Account, ApprovalKey: a.approvalKey, Aud: a.state.Deployment, Counter: counter,
+				Device: a.state.Device, Iat: time.Now().Unix(), Reason: reason, Revoked: device, ServerKey: serverKey,
+			})
+		},
+		send: func(ctx context.Context, conn *Conn, signed string) (*countersignv1.RevokeDeviceResponse, error) {
+			return countersignv1.NewDeviceServiceClient(conn).RevokeDevice(ctx, &countersignv1.RevokeDeviceRequest{Statement: signed})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d := response.GetDevice(); d.GetId() != device || d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED {
+		return nil, errors.New("the server's answer is not about the device that was to be revoked: look at the list of devices")
+	}
+	return response.GetDevice(), nil
+}
+
+// Rename gives this device another name on the server, and here.
+func (a *Agent) Rename(ctx context.Context, name string) error {
+	if err := validName(name); err != nil {
+		return err
+	}
+	conn, done, err := a.borrow()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if _, err := countersignv1.NewDeviceServiceClient(conn).UpdateDevice(ctx, &countersignv1.UpdateDeviceRequest{Name: name}); err != nil {
+		return a.explain(conn, err)
+	}
+	state := a.state
+	state.Name = name
+	unlock, err := lockDir(a.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return state.save(a.dir)
+}
+
+// submitNow is submit for a person who waits and for whom there may be no
+// stream: it connects by itself.
+func submitNow[R any](ctx context.Context, a *Agent, s submission[R]) (R, error) {
+	var none R
+	done, err := a.alone(ctx)
+	if err != nil {
+		return none, err
+	}
+	defer done()
+	conn, hangUp, err := a.borrow()
+	if err != nil {
+		return none, err
+	}
+	defer hangUp()
+	return submit(ctx, a, s, func(ctx context.Context) (*Conn, error) {
+		if err := Persist(ctx, func() error { return conn.Ready(ctx) }); err != nil {
+			return nil, a.explain(conn, err)
+		}
+		return conn, nil
+	})
+}

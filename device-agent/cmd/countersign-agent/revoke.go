@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/text"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
+)
+
+type devicesRenameCmd struct {
+	Name string `arg:"" help:"The new name, at most 64 characters."`
+}
+
+// Run renames this device.
+func (c *devicesRenameCmd) Run(ctx context.Context, env *environment) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	a, err := env.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.Rename(ctx, c.Name); err != nil {
+		return explain(err)
+	}
+	_, err = fmt.Fprintf(env.out, "This device is called %s now.\n", text.Isolate(c.Name))
+	return err
+}
+
+type devicesRevokeCmd struct {
+	Device string `arg:"" help:"Its id or the beginning of it, or its fingerprint, as devices shows them."`
+	Reason string `placeholder:"TEXT" help:"Why; it is written down."`
+	Yes    bool   `help:"Do not ask."`
+}
+
+// Help is shown with devices revoke --help.
+func (devicesRevokeCmd) Help() string {
+	return `A revoked device gets no request any more, from this moment on; what it allowed and was not used yet, and a code that it got, count for nothing. It cannot be trusted again, except with new keys. This device itself can be revoked, too, but not the last one of the account: an administrator can do that.`
+}
+
+// Run revokes a device.
+func (c *devicesRevokeCmd) Run(ctx context.Context, env *environment) error {
+	if err := text.Check(c.Reason); err != nil {
+		return fmt.Errorf("the reason cannot be used: %w", err)
+	}
+	a, err := env.open(ctx)
+	if err != nil {
+		return err
+	}
+	listing, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	devices, err := a.Devices(listing)
+	if err != nil {
+		return explain(err)
+	}
+	d, err := pick(devices, c.Device)
+	if err != nil {
+		return err
+	}
+	if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_REVOKED {
+		_, err := fmt.Fprintf(env.out, "The device %s is revoked already.\n", text.Isolate(d.GetName()))
+		return err
+	}
+	self := d.GetId() == a.State().Device
+	if err := c.confirm(ctx, env, d, self); err != nil {
+		return err
+	}
+	revoking, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := a.Revoke(revoking, d.GetId(), c.Reason); err != nil {
+		return explain(err)
+	}
+	fmt.Fprintf(env.out, "Revoked: %s. It gets no request any more, and nothing that it allowed or allows counts.\n", text.Isolate(d.GetName()))
+	if self {
+		fmt.Fprintf(env.out, "This was the device you are using. Its directory %s can be removed.\n", text.Escape(env.dir))
+	}
+	return nil
+}
+
+func (c *devicesRevokeCmd) confirm(ctx context.Context, env *environment, d *countersignv1.Device, self bool) error {
+	if c.Yes {
+		return nil
+	}
+	if env.tty == nil {
+		return errors.New("nobody is there to be asked: give --yes to revoke the device without a question")
+	}
+	which := "the device"
+	if self {
+		which = "this very device,"
+	}
+	yes, err := env.confirm(ctx, fmt.Sprintf("Revoke %s %s (%s, %s)? It cannot be undone.", which, text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId())))
+	if err == nil && !yes {
+		err = errors.New("nothing was revoked")
+	}
+	return err
+}
+
+// minPick is how much of an id must be given.
+const minPick = 4
+
+// pick returns the one device that is meant.
+func pick(devices []*countersignv1.Device, meant string) (*countersignv1.Device, error) {
+	var picked *countersignv1.Device
+	for _, d := range devices {
+		if len(meant) < minPick || !strings.HasPrefix(d.GetId(), meant) && agent.Fingerprint(d.GetId()) != meant {
+			continue
+		}
+		if picked != nil {
+			return nil, errors.New("more than one device is meant by that: give more of the id")
+		}
+		picked = d
+	}
+	if picked == nil {
+		return nil, fmt.Errorf("this account has no such device: give its id, at least the first %d characters, or its fingerprint, as %s devices shows them", minPick, program)
+	}
+	return picked, nil
+}
