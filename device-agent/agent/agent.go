@@ -22,6 +22,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -62,6 +63,11 @@ type Screen struct {
 type Prompt struct {
 	statement.Prompt
 	document []byte // as it came
+}
+
+// Same reports whether both are the very same question: the same bytes.
+func (p Prompt) Same(other Prompt) bool {
+	return p.SignIn == other.SignIn && bytes.Equal(p.document, other.document)
 }
 
 // ExpireTime returns when the prompt ends.

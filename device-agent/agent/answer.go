@@ -26,7 +26,9 @@ const (
 // elsewhere, called off, or is over.
 var ErrGone = errors.New("this request is gone: it was answered on another device, called off, or is over")
 
-// Answer signs the person's answer to a prompt and hands it in. decision is
+// Answer signs the person's answer to the prompt that was shown, and hands it
+// in. What is signed is what was shown: if the server has put other words under
+// the same sign-in since, the answer is not for those. decision is
 // statement.Allow or statement.Deny. With a deny, reason may be
 // statement.Mistake or statement.NotMe; it may also follow the deny in a second
 // Answer. A deny may follow an allow, and voids its code.
@@ -34,13 +36,13 @@ var ErrGone = errors.New("this request is gone: it was answered on another devic
 // The code is set after an allow and only then. If the network fails, Answer
 // hands in the same statement again until the prompt is over or ctx is done. The
 // error wraps [ErrGone] if there is no such prompt here; for other refusals see [Reason].
-func (a *Agent) Answer(ctx context.Context, signIn, decision, reason string) (Code, error) {
+func (a *Agent) Answer(ctx context.Context, shown Prompt, decision, reason string) (Code, error) {
 	done, err := a.alone(ctx)
 	if err != nil {
 		return Code{}, err
 	}
 	defer done()
-	prompt, err := a.find(signIn, decision)
+	prompt, err := a.find(shown, decision)
 	if err != nil {
 		return Code{}, err
 	}
@@ -63,7 +65,7 @@ func (a *Agent) Answer(ctx context.Context, signIn, decision, reason string) (Co
 		ans.code, ans.forget = &code, code.ExpireTime
 	}
 	a.mu.Lock()
-	a.answered[signIn] = ans
+	a.answered[prompt.SignIn] = ans
 	a.settleLocked(time.Now())
 	a.mu.Unlock()
 	a.ring()
@@ -71,11 +73,11 @@ func (a *Agent) Answer(ctx context.Context, signIn, decision, reason string) (Co
 }
 
 // find returns the prompt to answer. What is not shown cannot be allowed.
-func (a *Agent) find(signIn, decision string) (Prompt, error) {
+func (a *Agent) find(shown Prompt, decision string) (Prompt, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range a.latest.prompts {
-		if p.SignIn != signIn {
+		if !p.Same(shown) {
 			continue
 		}
 		if decision == statement.Allow && (a.latest.suspended || !time.Now().Before(p.ExpireTime())) {
@@ -85,11 +87,11 @@ func (a *Agent) find(signIn, decision string) (Prompt, error) {
 	}
 	if decision == statement.Deny {
 		for _, c := range a.latest.codes {
-			if c.Prompt.SignIn == signIn {
+			if c.Prompt.Same(shown) {
 				return c.Prompt, nil
 			}
 		}
-		if ans := a.answered[signIn]; ans != nil {
+		if ans := a.answered[shown.SignIn]; ans != nil && ans.prompt.Same(shown) {
 			return ans.prompt, nil
 		}
 	}

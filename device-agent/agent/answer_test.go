@@ -16,13 +16,57 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
+// shown returns the prompt that the agent has for a sign-in, or one that it
+// never had.
+func shown(a *Agent, signIn string) Prompt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.latest.prompts {
+		if p.SignIn == signIn {
+			return p
+		}
+	}
+	for _, c := range a.latest.codes {
+		if c.Prompt.SignIn == signIn {
+			return c.Prompt
+		}
+	}
+	if ans := a.answered[signIn]; ans != nil {
+		return ans.prompt
+	}
+	return Prompt{Prompt: statement.Prompt{SignIn: signIn}, document: []byte("never shown")}
+}
+
+// A server that puts other words under a sign-in that is shown gets no
+// signature for them.
+func TestOnlyWhatWasShownIsSigned(t *testing.T) {
+	f := newFake(t)
+	a := trustedAgent(t, f, "ada")
+	d, _ := running(t, a)
+	signIn := f.begin("ada")
+	d.waitFor(t, "the prompt", prompts(1))
+	was := shown(a, signIn.id)
+	other := was.Prompt
+	other.Message = "Pay 10,000 to Mallory"
+	f.change(func() { signIn.message = other.Message })
+	d.waitFor(t, "the other words", func(s Screen) bool { return len(s.Prompts) == 1 && s.Prompts[0].Message == other.Message })
+	for _, decision := range []string{statement.Allow, statement.Deny} {
+		if _, err := a.Answer(t.Context(), was, decision, ""); !errors.Is(err, ErrGone) {
+			t.Errorf("Answer(%s) to what was shown before = %v, want ErrGone", decision, err)
+		}
+	}
+	if got := get(f, func() string { return signIn.decision }); got != "" {
+		t.Errorf("the server got the decision %q", got)
+	}
+}
+
 func TestAllow(t *testing.T) {
 	f := newFake(t)
 	a := trustedAgent(t, f, "ada")
 	d, _ := running(t, a)
 	signIn := f.begin("ada")
 	d.waitFor(t, "the prompt", prompts(1))
-	code, err := a.Answer(t.Context(), signIn.id, statement.Allow, "")
+	code, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, "")
 	if err != nil || code.Digits != "482913" || code.Prompt.SignIn != signIn.id || !code.ExpireTime.After(time.Now()) {
 		t.Fatalf("Answer(allow) = %+v, %v", code, err)
 	}
@@ -41,7 +85,7 @@ func TestCodeAfterRestart(t *testing.T) {
 	d, stop := running(t, a)
 	signIn := f.begin("ada")
 	d.waitFor(t, "the prompt", prompts(1))
-	if _, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); err != nil {
+	if _, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); err != nil {
 		t.Fatal(err)
 	}
 	stop()
@@ -53,7 +97,7 @@ func TestCodeAfterRestart(t *testing.T) {
 	d, _ = running(t, again)
 	d.waitFor(t, "the code", func(s Screen) bool { return len(s.Codes) == 1 && s.Codes[0].Digits == "482913" })
 	// And it can be taken back.
-	if _, err := again.Answer(t.Context(), signIn.id, statement.Deny, ""); err != nil {
+	if _, err := again.Answer(t.Context(), shown(again, signIn.id), statement.Deny, ""); err != nil {
 		t.Fatalf("Answer(deny) = %v", err)
 	}
 	d.waitFor(t, "nothing", func(s Screen) bool { return len(s.Codes) == 0 })
@@ -69,7 +113,7 @@ func TestDenyThenReason(t *testing.T) {
 	signIn := f.begin("ada")
 	d.waitFor(t, "the prompt", prompts(1))
 	for _, reason := range []string{"", statement.NotMe} {
-		code, err := a.Answer(t.Context(), signIn.id, statement.Deny, reason)
+		code, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Deny, reason)
 		if err != nil || code.Digits != "" {
 			t.Fatalf("Answer(deny, %q) = %+v, %v", reason, code, err)
 		}
@@ -79,7 +123,7 @@ func TestDenyThenReason(t *testing.T) {
 		t.Errorf("reason = %q, want %q", got, statement.NotMe)
 	}
 	// An allow cannot follow: the prompt is gone.
-	if _, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); !errors.Is(err, ErrGone) {
+	if _, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); !errors.Is(err, ErrGone) {
 		t.Errorf("Answer(allow) after deny = %v, want ErrGone", err)
 	}
 }
@@ -96,7 +140,7 @@ func TestStaleSet(t *testing.T) {
 	conn := a.conn
 	a.mu.Unlock()
 	stale := get(f, func() *pb.WatchPromptsResponse { return f.setLocked(f.devices[a.state.Device]) })
-	if _, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); err != nil {
+	if _, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); err != nil {
 		t.Fatal(err)
 	}
 	d.waitFor(t, "the code", func(s Screen) bool { return len(s.Codes) == 1 })
@@ -139,7 +183,7 @@ func TestAnswerIsRetried(t *testing.T) {
 			return nil
 		}
 		f.mu.Unlock()
-		code, err := a.Answer(t.Context(), signIn.id, statement.Allow, "")
+		code, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, "")
 		if err != nil || code.Digits != "482913" {
 			t.Errorf("Answer = %+v, %v", code, err)
 		}
@@ -160,7 +204,7 @@ func TestAnswerAcrossRestart(t *testing.T) {
 	f.stop()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if code, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); err != nil || code.Digits != "482913" {
+		if code, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); err != nil || code.Digits != "482913" {
 			t.Errorf("Answer = %+v, %v", code, err)
 		}
 	})
@@ -178,7 +222,7 @@ func TestAnswerGivesUp(t *testing.T) {
 		d.waitFor(t, "the prompt", prompts(1))
 		f.stop()
 		began := time.Now()
-		_, err := a.Answer(t.Context(), signIn.id, statement.Allow, "")
+		_, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, "")
 		if err == nil || !strings.Contains(err.Error(), "Whether it counted is not known") {
 			t.Errorf("Answer = %v", err)
 		}
@@ -186,7 +230,7 @@ func TestAnswerGivesUp(t *testing.T) {
 			t.Errorf("gave up after %v, want when the prompt was over", waited)
 		}
 		// It is over here, whatever the server would say.
-		if _, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); !errors.Is(err, ErrGone) {
+		if _, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); !errors.Is(err, ErrGone) {
 			t.Errorf("Answer(allow) after the end = %v, want ErrGone", err)
 		}
 		stop()
@@ -204,7 +248,7 @@ func TestAnswerRefused(t *testing.T) {
 		return reject(codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_SIGN_IN_CANCELLED, "Called \u202eoff.")
 	}
 	f.mu.Unlock()
-	_, err := a.Answer(t.Context(), signIn.id, statement.Allow, "")
+	_, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, "")
 	if Reason(err) != pb.ErrorReason_ERROR_REASON_SIGN_IN_CANCELLED || err.Error() != `Called \u{202e}off` {
 		t.Errorf("Answer = %v (%v)", err, Reason(err))
 	}
@@ -224,7 +268,7 @@ func TestAnswersAreInOrder(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, id := range ids {
 		wg.Go(func() {
-			if _, err := a.Answer(t.Context(), id, statement.Allow, ""); err != nil {
+			if _, err := a.Answer(t.Context(), shown(a, id), statement.Allow, ""); err != nil {
 				t.Errorf("Answer = %v", err)
 			}
 		})
@@ -248,13 +292,13 @@ func TestSignsAnewForNewServerKey(t *testing.T) {
 	f.mu.Lock()
 	f.before = func(string) error { return nil }
 	f.mu.Unlock()
-	if _, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); Reason(err) != pb.ErrorReason_ERROR_REASON_STATEMENT_MISMATCH {
+	if _, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); Reason(err) != pb.ErrorReason_ERROR_REASON_STATEMENT_MISMATCH {
 		t.Fatalf("Answer for another key = %v, want a refusal while the key is the same", err)
 	}
 	f.mu.Lock()
 	f.before = func(string) error { conn.tried(f.keyID, nil); return nil }
 	f.mu.Unlock()
-	if _, err := a.Answer(t.Context(), signIn.id, statement.Allow, ""); err != nil {
+	if _, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, ""); err != nil {
 		t.Errorf("Answer after the key changed = %v", err)
 	}
 	if n := get(f, func() int { return len(f.decisions) }); n != 3 {

@@ -78,6 +78,7 @@ type fakeSignIn struct {
 	decision, reason   string
 	by, code           string
 	used               bool
+	message            string
 }
 
 // document returns the prompt's bytes; one device is all that these tests need.
@@ -85,6 +86,7 @@ func (s *fakeSignIn) document() []byte {
 	return statement.Prompt{
 		Account: s.account, Action: statement.ActionSignIn,
 		Application: statement.Application{ID: "files", Name: "Files"},
+		Message:     s.message,
 		Created:     s.created.Unix(), Expires: s.created.Add(s.lifetime).Unix(),
 		Nonce:     s.nonce,
 		Requester: statement.Requester{Address: "192.0.2.7", Device: "MacBook Air", Place: "Berlin, Germany", Program: "Firefox"},

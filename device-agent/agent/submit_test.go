@@ -58,7 +58,7 @@ func TestStatementsOfManyProcesses(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for _, id := range ids {
-			if _, err := a.Answer(t.Context(), id, statement.Deny, ""); err != nil {
+			if _, err := a.Answer(t.Context(), shown(a, id), statement.Deny, ""); err != nil {
 				t.Errorf("Answer = %v", err)
 			}
 		}
@@ -151,7 +151,7 @@ func TestLockIsFreeWhileWaiting(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var answering sync.WaitGroup
-		answering.Go(func() { a.Answer(ctx, signIn.id, statement.Deny, "") })
+		answering.Go(func() { a.Answer(ctx, shown(a, signIn.id), statement.Deny, "") })
 		time.Sleep(30 * time.Second)
 		free := false
 		for range 50 { // it may be in the middle of a try

@@ -98,7 +98,7 @@ func TestHostilePrompts(t *testing.T) {
 			if !strings.Contains(s.Status, "1 request cannot be shown") {
 				t.Errorf("status = %q", s.Status)
 			}
-			if _, err := a.Answer(t.Context(), other, statement.Allow, ""); !errors.Is(err, ErrGone) {
+			if _, err := a.Answer(t.Context(), shown(a, other), statement.Allow, ""); !errors.Is(err, ErrGone) {
 				t.Errorf("Answer(hidden prompt) = %v, want ErrGone", err)
 			}
 		})

@@ -30,7 +30,7 @@ func TestWhatWasShownSurvivesAKill(t *testing.T) {
 		again() // the request is durable before the prompt is shown
 		together(t, []*watcher{w}, patience, "showing the prompt", shows(1))
 
-		code, err := w.agent.Answer(t.Context(), signIn.GetId(), statement.Allow, "")
+		code, err := w.agent.Answer(t.Context(), w.prompt(signIn.GetId()), statement.Allow, "")
 		h.must(err)
 		again()
 		together(t, []*watcher{w}, patience, "showing the code again", func(s agent.Screen) bool {
@@ -70,7 +70,7 @@ func TestAKillWhileAnsweringLeavesOneOutcome(t *testing.T) {
 		answered := make(chan answer, 1)
 		go func() {
 			// The agent hands in the same statement until it is answered.
-			code, err := w.agent.Answer(t.Context(), signIn.GetId(), statement.Allow, "")
+			code, err := w.agent.Answer(t.Context(), w.prompt(signIn.GetId()), statement.Allow, "")
 			answered <- answer{code, err}
 		}()
 		<-killed

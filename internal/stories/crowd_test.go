@@ -178,6 +178,18 @@ func (w *watcher) Show(s agent.Screen) {
 	w.news = make(chan struct{})
 }
 
+// prompt returns the prompt that is shown for a sign-in.
+func (w *watcher) prompt(signIn string) agent.Prompt {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.screen.Prompts {
+		if p.SignIn == signIn {
+			return p
+		}
+	}
+	return agent.Prompt{}
+}
+
 // until waits until what is shown is as wanted.
 func (w *watcher) until(ctx context.Context, what string, ok func(agent.Screen) bool) error {
 	for {
@@ -231,7 +243,7 @@ func TestAHundredDevicesShowAndWithdraw(t *testing.T) {
 	together(t, all, patience, "showing the prompt", shows(1))
 	t.Logf("100 devices show the prompt %v after BeginSignIn was called", time.Since(began))
 
-	code, err := all[42].agent.Answer(t.Context(), signIn.GetId(), statement.Allow, "")
+	code, err := all[42].agent.Answer(t.Context(), all[42].prompt(signIn.GetId()), statement.Allow, "")
 	h.must(err)
 	took := together(t, all, patience, "withdrawing the prompt", shows(0))
 	t.Logf("all have withdrawn it %v after the answer", took)

@@ -36,7 +36,10 @@ const (
 )
 
 // An order is an answer that is to be sent.
-type order struct{ signIn, decision, reason string }
+type order struct {
+	prompt           agent.Prompt // as it was shown
+	decision, reason string
+}
 
 // A desk is what the person deals with, without the terminal: it takes what
 // happens, one thing after another, and keeps what is to be shown, said and
@@ -98,13 +101,13 @@ func (d *desk) tick(now time.Time) {
 func (d *desk) step(now time.Time) bool {
 	switch d.view {
 	case viewAsk:
-		if d.open(d.prompt.SignIn, now) {
+		if d.open(now) {
 			return false
 		}
 		d.say("withdrawn: %s: %s", about(d.prompt), d.whyGone(d.prompt, now))
 		return d.turn(viewIdle, now)
 	case viewSending:
-		if !d.accepted || d.open(d.prompt.SignIn, now) {
+		if !d.accepted || d.open(now) {
 			return false
 		}
 		return d.taken(now)
@@ -141,7 +144,7 @@ func (d *desk) taken(now time.Time) bool {
 	d.accepted = false
 	switch {
 	case d.denyNext:
-		d.send(order{d.prompt.SignIn, statement.Deny, ""}, now)
+		d.send(order{d.prompt, statement.Deny, ""}, now)
 	case d.sent.decision == statement.Allow:
 		if c, good := d.goodCode(d.prompt.SignIn); good {
 			d.code = c
@@ -167,7 +170,7 @@ func (d *desk) answered(err error, now time.Time) {
 	}
 	switch {
 	case err != nil && d.denyNext: // it was called off, and may have counted
-		d.send(order{d.prompt.SignIn, statement.Deny, ""}, now)
+		d.send(order{d.prompt, statement.Deny, ""}, now)
 	case err != nil:
 		d.say("not %s: %v", pastOf(d.sent), err)
 		if d.sent.reason != "" {
@@ -195,21 +198,21 @@ func (d *desk) press(key rune, now time.Time) {
 // choose takes a key that counts.
 func (d *desk) choose(key rune, now time.Time) {
 	switch {
-	case d.view == viewAsk && key == 'a' && d.open(d.prompt.SignIn, now):
-		d.send(order{d.prompt.SignIn, statement.Allow, ""}, now)
+	case d.view == viewAsk && key == 'a' && d.open(now):
+		d.send(order{d.prompt, statement.Allow, ""}, now)
 	case d.view == viewAsk && key == 'd':
-		d.send(order{d.prompt.SignIn, statement.Deny, ""}, now)
+		d.send(order{d.prompt, statement.Deny, ""}, now)
 	case d.view == viewSending && key == 'd' && d.sent.decision == statement.Allow:
 		d.denyNext, d.cancel = true, true
 	case d.view == viewReason && key == 'm':
-		d.send(order{d.prompt.SignIn, statement.Deny, statement.Mistake}, now)
+		d.send(order{d.prompt, statement.Deny, statement.Mistake}, now)
 	case d.view == viewReason && key == 'n':
-		d.send(order{d.prompt.SignIn, statement.Deny, statement.NotMe}, now)
+		d.send(order{d.prompt, statement.Deny, statement.NotMe}, now)
 	case d.view == viewReason && key == '\r':
 		d.until = now
 	case d.view == viewCode && key == 'd':
 		d.prompt = d.code.Prompt
-		d.send(order{d.prompt.SignIn, statement.Deny, ""}, now)
+		d.send(order{d.prompt, statement.Deny, ""}, now)
 	case d.view == viewCode && key == '\r':
 		d.seen[d.code.Prompt.SignIn] = true
 	}
@@ -243,14 +246,14 @@ func (d *desk) waiting(now time.Time) []agent.Prompt {
 	return waiting
 }
 
-func (d *desk) open(signIn string, now time.Time) bool {
-	return slices.ContainsFunc(d.waiting(now), func(p agent.Prompt) bool { return p.SignIn == signIn })
+func (d *desk) open(now time.Time) bool {
+	return slices.ContainsFunc(d.waiting(now), d.prompt.Same)
 }
 
 // more returns how many prompts wait behind the one that is shown.
 func (d *desk) more(now time.Time) int {
 	n := len(d.waiting(now))
-	if d.view == viewAsk || d.view == viewSending && d.open(d.prompt.SignIn, now) {
+	if d.view == viewAsk || d.view == viewSending && d.open(now) {
 		n--
 	}
 	return n

@@ -158,7 +158,7 @@ func (r *runner) work(ctx context.Context, typed bool, now time.Time) {
 		var sendCtx context.Context
 		sendCtx, r.calloff = context.WithCancel(ctx)
 		r.sending.Go(func() {
-			_, err := r.agent.Answer(sendCtx, o.signIn, o.decision, o.reason)
+			_, err := r.agent.Answer(sendCtx, o.prompt, o.decision, o.reason)
 			select {
 			case r.results <- err:
 			case <-ctx.Done():
