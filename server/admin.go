@@ -31,6 +31,7 @@ func (a *adminService) GetServer(context.Context, *pb.GetServerRequest) (*pb.Get
 		DeploymentId:     s.broker.Deployment(),
 		PublicAddress:    s.config.PublicAddress,
 		ServerKeyId:      s.serverKey,
+		SystemRoots:      s.config.SystemRoots,
 		StartTime:        timestamp(s.started),
 		ConnectedDevices: int32(s.broker.ConnectedDevices()),
 	}, nil

@@ -22,7 +22,8 @@ import (
 // "countersign-server app add --json" prints them.
 type credentials struct {
 	Server      string `json:"server"`
-	ServerKeyID string `json:"server_key_id"`
+	ServerKeyID string `json:"server_key_id"` // either this
+	Roots       string `json:"roots"`         // or "system"
 	Application string `json:"application"`
 	Token       string `json:"token"`
 }
@@ -57,7 +58,7 @@ func (env *environment) readCredentials(ctx context.Context, path string) (crede
 
 var errCredentials = errors.New("these are not an application's credentials: give the JSON object that countersign-server app add --json printed")
 
-// parseCredentials accepts an object with the four members, each once. The
+// parseCredentials accepts an object with four members, each once. The
 // error repeats nothing of it, since the token may be anywhere in it.
 func parseCredentials(data []byte) (credentials, error) {
 	var c credentials
@@ -69,14 +70,20 @@ func parseCredentials(data []byte) (credentials, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return credentials{}, errCredentials
 	}
-	for _, member := range []string{"server", "server_key_id", "application", "token"} {
+	known := "server_key_id"
+	if c.Roots == "system" && c.ServerKeyID == "" {
+		known = "roots"
+	} else if c.Roots != "" || !pin.ValidKeyID(c.ServerKeyID) {
+		return credentials{}, errCredentials
+	}
+	for _, member := range []string{"server", known, "application", "token"} {
 		if bytes.Count(data, []byte(`"`+member+`"`)) != 1 {
 			return credentials{}, errCredentials
 		}
 	}
 	_, _, err := net.SplitHostPort(c.Server)
 	printable := !strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' })
-	if err != nil || !pin.ValidKeyID(c.ServerKeyID) || !statement.ValidApplication(c.Application) || c.Token == "" || !printable {
+	if err != nil || !statement.ValidApplication(c.Application) || c.Token == "" || !printable {
 		return credentials{}, errCredentials
 	}
 	return c, nil

@@ -103,7 +103,13 @@ func TestParseCredentials(t *testing.T) {
 	if c, err := parseCredentials([]byte(good + "\n")); err != nil || c.Token != "s3cret" {
 		t.Errorf("parseCredentials = %+v, %v", c, err)
 	}
+	roots := strings.Replace(good, `"server_key_id":"`+keyID+`"`, `"roots":"system"`, 1)
+	if c, err := parseCredentials([]byte(roots)); err != nil || c.Roots != "system" {
+		t.Errorf("parseCredentials with roots = %+v, %v", c, err)
+	}
 	for name, data := range map[string]string{
+		"both":        strings.Replace(good, "{", `{"roots":"system",`, 1),
+		"other roots": strings.Replace(roots, "system", "any", 1),
 		"empty":       "",
 		"null":        "null",
 		"trailing":    good + "{}",
@@ -145,7 +151,7 @@ func FuzzParseCredentials(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.Server == "" || c.Application == "" || c.Token == "" || len(c.ServerKeyID) != 52 {
+		if c.Server == "" || c.Application == "" || c.Token == "" || (c.Roots == "system") == (len(c.ServerKeyID) == 52) {
 			t.Errorf("parseCredentials(%q) = %+v", data, c)
 		}
 	})

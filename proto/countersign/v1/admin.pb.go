@@ -128,8 +128,11 @@ type GetServerResponse struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// How many devices have an open stream.
 	ConnectedDevices int32 `protobuf:"varint,6,opt,name=connected_devices,json=connectedDevices,proto3" json:"connected_devices,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Whether callers check the server's certificate with their system's roots,
+	// and not its key.
+	SystemRoots   bool `protobuf:"varint,7,opt,name=system_roots,json=systemRoots,proto3" json:"system_roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetServerResponse) Reset() {
@@ -202,6 +205,13 @@ func (x *GetServerResponse) GetConnectedDevices() int32 {
 		return x.ConnectedDevices
 	}
 	return 0
+}
+
+func (x *GetServerResponse) GetSystemRoots() bool {
+	if x != nil {
+		return x.SystemRoots
+	}
+	return false
 }
 
 // Account is a person.
@@ -2578,7 +2588,7 @@ var File_countersign_v1_admin_proto protoreflect.FileDescriptor
 const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1ccountersign/v1/sign_in.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetServerRequest\"\x85\x02\n" +
+	"\x10GetServerRequest\"\xa8\x02\n" +
 	"\x11GetServerResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12#\n" +
 	"\rdeployment_id\x18\x02 \x01(\tR\fdeploymentId\x12%\n" +
@@ -2586,7 +2596,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\rserver_key_id\x18\x04 \x01(\tR\vserverKeyId\x129\n" +
 	"\n" +
 	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12+\n" +
-	"\x11connected_devices\x18\x06 \x01(\x05R\x10connectedDevices\"\x9d\x02\n" +
+	"\x11connected_devices\x18\x06 \x01(\x05R\x10connectedDevices\x12!\n" +
+	"\fsystem_roots\x18\a \x01(\bR\vsystemRoots\"\x9d\x02\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.countersign.v1.AccountStateR\x05state\x12;\n" +

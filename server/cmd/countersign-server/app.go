@@ -14,12 +14,13 @@ import (
 
 const credentialsHelp = `
 
-With --json: {"server", "server_key_id", "application", "token"}. Kept in a file that nobody else can read, that is what  countersign-agent sign-in --credentials FILE  takes.`
+With --json: {"server", "server_key_id", "application", "token"}, or with "roots": "system" in place of the key if the server has a certificate that systems know. Kept in a file that nobody else can read, that is what  countersign-agent sign-in --credentials FILE  takes.`
 
 // credentialsJSON is all that an application needs to call the server.
 type credentialsJSON struct {
 	Server      string `json:"server"`
-	ServerKeyID string `json:"server_key_id"`
+	ServerKeyID string `json:"server_key_id,omitempty"`
+	Roots       string `json:"roots,omitempty"` // "system", in place of the key
 	Application string `json:"application"`
 	Token       string `json:"token"`
 }
@@ -31,13 +32,21 @@ func printCredentials(ctx context.Context, env *environment, admin pb.AdminServi
 		return err
 	}
 	if asJSON {
-		return env.printJSON(credentialsJSON{srv.GetPublicAddress(), srv.GetServerKeyId(), id, token})
+		c := credentialsJSON{Server: srv.GetPublicAddress(), ServerKeyID: srv.GetServerKeyId(), Application: id, Token: token}
+		if srv.GetSystemRoots() {
+			c.ServerKeyID, c.Roots = "", "system"
+		}
+		return env.printJSON(c)
 	}
 	s := newSheet(env.out)
 	s.line("Application", safe(id))
 	s.line("Token", token)
 	s.line("Server", safe(srv.GetPublicAddress()))
-	s.line("Server key id", srv.GetServerKeyId())
+	if srv.GetSystemRoots() {
+		s.line("Server is known by", "its certificate, under the system's roots")
+	} else {
+		s.line("Server key id", srv.GetServerKeyId())
+	}
 	if err := s.flush(); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type settings struct {
 	TLSCertificate    string         `toml:"tls_certificate" name:"tls-certificate" placeholder:"FILE" type:"path" help:"A certificate of your own (PEM, with its chain), for a P-256 key. Default: one that the server signs itself, which devices know by its key."`
 	TLSKey            string         `toml:"tls_key" name:"tls-key" placeholder:"FILE" type:"path" help:"The key of --tls-certificate (PEM)."`
 	TLSRoots          string         `toml:"tls_roots" name:"tls-roots" placeholder:"pin|system" help:"How new devices check the server: by its key's id, which must then never change, or with their system's certificate roots, which needs --tls-certificate. Default: pin."`
+	NewTLSKey         bool           `toml:"-" name:"accept-new-tls-key" help:"Start although the TLS key is another than before: every device that knows the old one must be enrolled again."`
 	DevicesPerAccount int            `toml:"devices_per_account" placeholder:"N" help:"How many trusted devices an account may have, 1 to 100. Default: 20."`
 	LogFormat         string         `toml:"log_format" kong:"-"`
 	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
@@ -70,6 +71,7 @@ func (s settings) over(base settings) settings {
 		TLSCertificate:    cmp.Or(s.TLSCertificate, base.TLSCertificate),
 		TLSKey:            cmp.Or(s.TLSKey, base.TLSKey),
 		TLSRoots:          cmp.Or(s.TLSRoots, base.TLSRoots),
+		NewTLSKey:         cmp.Or(s.NewTLSKey, base.NewTLSKey),
 		DevicesPerAccount: cmp.Or(s.DevicesPerAccount, base.DevicesPerAccount),
 		LogFormat:         cmp.Or(s.LogFormat, base.LogFormat),
 		LogLevel:          cmp.Or(s.LogLevel, base.LogLevel),

@@ -49,6 +49,10 @@ func loadSecrets(d dataDir, s settings, told func(string)) (*secrets, error) {
 	}
 	if s.TLSCertificate != "" {
 		all.cert, err = ownCertificate(s.TLSCertificate, s.TLSKey)
+		if err == nil && s.TLSRoots != "system" {
+			// Who knows the server by its key wants to see one certificate.
+			all.cert.Certificate = all.cert.Certificate[:1]
+		}
 	} else {
 		all.cert, err = l.certificate()
 	}
@@ -190,32 +194,38 @@ func (s *secrets) fingerprint() (string, error) {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])), nil
 }
 
-// Where the database keeps the fingerprint of the secrets it belongs to. The
-// bucket is this program's; those of package approval have other names.
+// Where the database keeps what it belongs to. The bucket is this program's;
+// those of package approval have other names.
 const (
-	fingerprintBucket = "server"
-	fingerprintKey    = "secrets"
+	serverBucket   = "server"
+	fingerprintKey = "secrets" // fingerprint of the secrets
+	tlsKeyKey      = "tls_key" // key id by which devices know the server
 )
 
 // belong refuses a database that was made with other secrets: its codes would
-// not work and its grants would be signed by another key. A new database is
-// told the fingerprint before anything else is written to it.
-func (s *secrets) belong(ctx context.Context, store approval.Store, d dataDir) error {
+// not work and its grants would be signed by another key. It also refuses a
+// TLS key that no enrolled device would connect to. A new database is told
+// both before anything else is written to it.
+func (s *secrets) belong(ctx context.Context, store approval.Store, d dataDir, set settings) error {
 	mine, err := s.fingerprint()
 	if err != nil {
 		return err
 	}
-	var theirs string
+	tlsKey, err := pin.KeyID(s.cert.Leaf.PublicKey)
+	if err != nil {
+		return fmt.Errorf("the server's certificate: %w", err)
+	}
+	pinned := set.TLSRoots != "system" && !set.NewTLSKey
+	var theirs, known string
 	err = store.Update(ctx, func(tx approval.Tx) error {
-		value, err := tx.Get(fingerprintBucket, fingerprintKey)
-		if err != nil {
+		if theirs, err = told(tx, fingerprintKey, mine); err != nil || theirs != mine {
 			return err
 		}
-		if theirs = string(value); value == nil {
-			theirs = mine
-			return tx.Put(fingerprintBucket, fingerprintKey, []byte(mine))
+		if known, err = told(tx, tlsKeyKey, tlsKey); err != nil || known == tlsKey || pinned {
+			return err
 		}
-		return nil
+		known = tlsKey
+		return tx.Put(serverBucket, tlsKeyKey, []byte(tlsKey))
 	})
 	if err != nil {
 		return fmt.Errorf("comparing the secrets with the database: %w", err)
@@ -224,5 +234,22 @@ func (s *secrets) belong(ctx context.Context, store approval.Store, d dataDir) e
 		return fmt.Errorf("the database %s was made with other secrets than those in %s: put the database and the secrets back together that belong together",
 			d.database(), d.secret(""))
 	}
+	if known != tlsKey {
+		return fmt.Errorf("the TLS key is another than before, and no enrolled device would connect to it (it was %s, and is %s): "+
+			"put the old key or certificate back; or, to enrol every device again, start once with --accept-new-tls-key", known, tlsKey)
+	}
 	return nil
+}
+
+// told returns what the database was told under a key, after telling it value
+// if it was told nothing yet.
+func told(tx approval.Tx, key, value string) (string, error) {
+	old, err := tx.Get(serverBucket, key)
+	if err != nil {
+		return "", err
+	}
+	if old == nil {
+		return value, tx.Put(serverBucket, key, []byte(value))
+	}
+	return string(old), nil
 }

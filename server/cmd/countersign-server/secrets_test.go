@@ -6,8 +6,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/server/approval/storetest"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -112,5 +115,57 @@ func TestFingerprint(t *testing.T) {
 	}
 	if base == fingerprint('b', signing) || base == fingerprint('a', key()) {
 		t.Error("other secrets have the same fingerprint")
+	}
+}
+
+// TestAnotherTLSKeyIsRefused holds that nobody locks every device out by
+// giving the server another certificate, unless he says so.
+func TestAnotherTLSKeyIsRefused(t *testing.T) {
+	store := storetest.NewMemory()
+	d := dataDir(t.TempDir())
+	signing, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate := func() tls.Certificate {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := pin.Certificate(key, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	start := func(cert tls.Certificate, s settings) error {
+		all := secrets{root: make([]byte, rootKeyLen), signing: signing, cert: cert}
+		return all.belong(t.Context(), store, d, s)
+	}
+	first, second := certificate(), certificate()
+	for _, test := range []struct {
+		name    string
+		cert    tls.Certificate
+		set     settings
+		refused bool
+	}{
+		{"the first", first, settings{}, false},
+		{"the same", first, settings{}, false},
+		{"another", second, settings{}, true},
+		{"another, still", second, settings{TLSRoots: "pin"}, true},
+		{"the first again", first, settings{}, false},
+		{"another, under the system's roots", second, settings{TLSRoots: "system"}, false},
+		{"the first, which is another now", first, settings{}, true},
+		{"the first, accepted", first, settings{NewTLSKey: true}, false},
+		{"the first, afterwards", first, settings{}, false},
+	} {
+		if err := start(test.cert, test.set); (err != nil) != test.refused {
+			t.Errorf("%s = %v, want refused %v", test.name, err, test.refused)
+		} else if err != nil && !strings.Contains(err.Error(), "--accept-new-tls-key") {
+			t.Errorf("%s = %v, which does not say what to do", test.name, err)
+		}
 	}
 }

@@ -107,7 +107,7 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 		return err
 	}
 	defer store.Close()
-	if err := all.belong(ctx, store, d); err != nil {
+	if err := all.belong(ctx, store, d, s); err != nil {
 		return err
 	}
 	srv, public, admin, err := wire(ctx, s, d, all, store, log)
