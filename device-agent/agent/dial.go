@@ -24,7 +24,8 @@ import (
 
 // The limits that client and server agree on.
 const (
-	maxMessage  = 64 << 10
+	maxMessage  = 64 << 10 // that the server takes
+	maxAnswer   = 1 << 20  // a list of devices has no limit of its own
 	maxHeaders  = 8 << 10
 	dialTimeout = 10 * time.Second // to connect, without the handshake
 )
@@ -100,7 +101,7 @@ func dial(server Server, cert *tls.Certificate, dialer func(context.Context, str
 		// PermitWithoutStream, so that a connection that a laptop's sleep
 		// has cut is noticed between two calls as well.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithDisableServiceConfig(),
 	}, options...)

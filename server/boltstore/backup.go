@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // BackupInfo tells about a backup that was made.
@@ -20,11 +21,11 @@ type BackupInfo struct {
 // views and updates go on. The copy can be opened like the store itself. It holds
 // all that the store holds, so it gets mode 0600 and wants the same care.
 //
-// The copy is made beside dst, under the name dst + ".partial": written, fsynced,
-// checked, and only then given its name, so that dst is whole or not there. dst
-// should be on a local disk, because the pages that the store replaces in the
-// meantime cannot be used again until all is copied. Two backups to one dst at
-// the same time disturb each other: at most one succeeds.
+// The copy is made beside dst, under a name of its own: written, fsynced,
+// checked, and only then given its name, so that dst is whole or not there, and
+// nothing that was there is touched. dst should be on a local disk, because the
+// pages that the store replaces in the meantime cannot be used again until all
+// is copied. After a crash a file .countersign-backup-* may be left beside it.
 //
 // An error is a sentence for the administrator. It wraps [io/fs.ErrExist] if there
 // is something at dst.
@@ -37,19 +38,12 @@ func (s *Store) Backup(ctx context.Context, dst string) (info BackupInfo, err er
 	if err := refuseExisting(dst); err != nil {
 		return info, err
 	}
-	partial := dst + ".partial"
-	if err := os.Remove(partial); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return info, fmt.Errorf("removing what is left of an earlier backup: %w", err)
-	}
-	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(dst), ".countersign-backup-*") // 0600
 	if err != nil {
-		return info, err
+		return info, fmt.Errorf("writing to the directory: %w", errors.Unwrap(err))
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(partial)
-		}
-	}()
+	partial := f.Name()
+	defer os.Remove(partial)
 
 	size, err := s.copyTo(ctx, f)
 	if err == nil {
@@ -65,10 +59,7 @@ func (s *Store) Backup(ctx context.Context, dst string) (info BackupInfo, err er
 	if err := verify(ctx, partial); err != nil {
 		return info, fmt.Errorf("the copy is not sound, and neither may the original be: %w", err)
 	}
-	if err := refuseExisting(dst); err != nil {
-		return info, err
-	}
-	if err := os.Rename(partial, dst); err != nil {
+	if err := giveName(partial, dst); err != nil {
 		return info, err
 	}
 	if err := syncDir(filepath.Dir(dst)); err != nil {
@@ -76,6 +67,20 @@ func (s *Store) Backup(ctx context.Context, dst string) (info BackupInfo, err er
 		return info, err
 	}
 	return BackupInfo{Path: dst, Size: size}, nil
+}
+
+// giveName names a finished file. A link, unlike a rename, replaces nothing that
+// came there meanwhile; but there are file systems without, for example on
+// sticks.
+func giveName(file, name string) error {
+	err := os.Link(file, name)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) {
+		if err := refuseExisting(name); err != nil {
+			return err
+		}
+		return os.Rename(file, name)
+	}
+	return err
 }
 
 // copyTo writes one state of the store to w, and reads no longer than that takes.

@@ -136,14 +136,14 @@ func TestBackupIsNamedLast(t *testing.T) {
 		}
 		return Check(ctx, path)
 	}})
-	writeFile(t, dst+".partial", []byte("left by a crash"), 0o644)
+	writeFile(t, dst+".partial", []byte("somebody's own file"), 0o644)
 	if _, err := s.Backup(t.Context(), dst); err != nil {
 		t.Fatalf("Backup = %v, want nil", err)
 	}
-	if want := dst + ".partial"; verified != want {
+	if want := filepath.Join(filepath.Dir(dst), ".countersign-backup-"); !strings.HasPrefix(verified, want) {
 		t.Errorf("Backup had %q checked, want %q", verified, want)
 	}
-	wantFiles(t, filepath.Dir(dst), filepath.Base(dst))
+	wantFiles(t, filepath.Dir(dst), filepath.Base(dst), filepath.Base(dst)+".partial")
 }
 
 // A backup is copied without a transaction that would outlive the copy: the pages
