@@ -54,6 +54,7 @@ type Screen struct {
 	Prompts   []Prompt // that can be answered, oldest first
 	Codes     []Code   // that this device has earned and that are good still, oldest first
 	Suspended bool     // the account is suspended, and nothing can be answered
+	Connected bool     // the server answers; if not, nobody is asked here
 	Status    string   // one line: the connection, and what is wrong
 }
 

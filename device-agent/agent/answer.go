@@ -23,8 +23,8 @@ const (
 )
 
 // ErrGone says that there is nothing to answer: the prompt was answered
-// elsewhere, called off, or is over.
-var ErrGone = errors.New("this request is gone: it was answered on another device, called off, or is over")
+// elsewhere, cancelled, or is over.
+var ErrGone = errors.New("this prompt is gone: it was answered on another device, cancelled, or is over")
 
 // Answer signs the person's answer to the prompt that was shown, and hands it
 // in. What is signed is what was shown: if the server has put other words under

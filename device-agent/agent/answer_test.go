@@ -133,7 +133,7 @@ func TestDenyThenReason(t *testing.T) {
 func TestStaleSet(t *testing.T) {
 	f := newFake(t)
 	a := trustedAgent(t, f, "ada")
-	d, _ := running(t, a)
+	d, stop := running(t, a)
 	signIn := f.begin("ada")
 	d.waitFor(t, "the prompt", prompts(1))
 	a.mu.Lock()
@@ -144,6 +144,7 @@ func TestStaleSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.waitFor(t, "the code", func(s Screen) bool { return len(s.Codes) == 1 })
+	stop() // so that no other set comes in between
 	a.mu.Lock()
 	a.latest = set{prompts: slices.Clone(a.read(stale).prompts)}
 	a.answered[signIn.id].settled = false

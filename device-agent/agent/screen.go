@@ -141,7 +141,7 @@ func (a *Agent) screen() Screen {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	s := Screen{Suspended: a.latest.suspended, Status: a.status}
+	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Status: a.status}
 	pending := func(id string) *answer {
 		if ans := a.answered[id]; ans != nil && !ans.settled {
 			return ans

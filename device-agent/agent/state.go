@@ -32,7 +32,7 @@ import (
 const stateName = "device.json"
 
 // ErrNotEnrolled is wrapped when a directory holds no device.
-var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, and run countersign-agent enroll")
+var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
 
 // The phases of a device.
 const (

@@ -37,6 +37,31 @@ var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPad
 // words are those of a given one takes 2⁶³ keys on average.
 const keyBytes = 8
 
+// KeyPrefix returns how key ids begin whose words these are: 12 characters. The
+// words may be joined by hyphens or spaces. ok is false if they are no four words.
+func KeyPrefix(words string) (prefix string, ok bool) {
+	var b []byte
+	for word := range strings.FieldsFuncSeq(strings.ToLower(words), func(r rune) bool { return r == '-' || r == ' ' }) {
+		if len(word) != 5 {
+			return "", false
+		}
+		n := 0
+		for i, alphabet := range []string{consonants, vowels, consonants, vowels, consonants} {
+			digit := strings.IndexByte(alphabet, word[i])
+			if digit < 0 {
+				return "", false
+			}
+			n = n*len(alphabet) + digit
+		}
+		b = append(b, byte(n>>8), byte(n))
+	}
+	if len(b) != keyBytes {
+		return "", false
+	}
+	// 12 characters hold 60 of the 64 bits; the next has some that were not spelled.
+	return base32Lower.EncodeToString(b)[:12], true
+}
+
 // OfKey returns four words for a key id, or "" if id is none.
 func OfKey(id string) string {
 	if !pin.ValidKeyID(id) {

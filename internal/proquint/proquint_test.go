@@ -1,6 +1,7 @@
 package proquint
 
 import (
+	"crypto/rand"
 	"strings"
 	"testing"
 )
@@ -53,6 +54,25 @@ func TestOfKey(t *testing.T) {
 	for _, none := range []string{"", "short", strings.Repeat("A", 52), strings.Repeat("a", 51) + "b"} {
 		if got := OfKey(none); got != "" {
 			t.Errorf("OfKey(%q) = %q, want nothing", none, got)
+		}
+	}
+}
+
+func TestKeyPrefix(t *testing.T) {
+	for range 100 {
+		sum := make([]byte, 32)
+		rand.Read(sum)
+		id := base32Lower.EncodeToString(sum)
+		words := OfKey(id)
+		for _, said := range []string{words, strings.ToUpper(words), strings.ReplaceAll(words, "-", " "), " " + words + " "} {
+			if got, ok := KeyPrefix(said); !ok || got != id[:12] {
+				t.Errorf("KeyPrefix(%q) = %q, %v, want %q", said, got, ok, id[:12])
+			}
+		}
+	}
+	for _, bad := range []string{"", "lusab", "lusab-babad-gutih", "lusab-babad-gutih-tugad-lusab", "lusab-babad-gutih-tugax", "lusab-babad-gutih-tuga", "abcd efgh ijkl"} {
+		if got, ok := KeyPrefix(bad); ok {
+			t.Errorf("KeyPrefix(%q) = %q, want none", bad, got)
 		}
 	}
 }

@@ -179,6 +179,9 @@ func (d *desk) answered(err error, now time.Time) {
 		d.turn(viewIdle, now)
 	default:
 		d.say("%s: %s", pastOf(d.sent), about(d.prompt))
+		if d.sent.reason == statement.NotMe && d.prompt.Action == statement.ActionSignIn {
+			d.say("Somebody may know the password of %s: change it where it is used, and tell your administrator.", d.prompt.Account)
+		}
 		d.accepted = true
 	}
 	d.tick(now)
@@ -286,7 +289,7 @@ func (d *desk) trackCodes(now time.Time) {
 		}
 		d.finished++
 		if now.Before(c.ExpireTime) {
-			d.say("code over: %s: it was used or called off", about(c.Prompt))
+			d.say("code over: %s: it was used or cancelled", about(c.Prompt))
 		} else {
 			d.say("code over: %s: it was not used in time", about(c.Prompt))
 		}
@@ -301,7 +304,7 @@ func (d *desk) whyGone(p agent.Prompt, now time.Time) string {
 	case d.screen.Suspended:
 		return "the account was suspended"
 	}
-	return "it was answered on another device or called off"
+	return "it was answered on another device or cancelled"
 }
 
 // about names a prompt in one line.
@@ -309,7 +312,11 @@ func about(p agent.Prompt) string {
 	if p.Action == statement.ActionTrustDevice {
 		return fmt.Sprintf("trust for the device %s of %s", text.Isolate(p.Candidate.Name), p.Account)
 	}
-	return fmt.Sprintf("sign-in of %s to %s", p.Account, text.Isolate(p.Application.Name))
+	where := ""
+	if p.Requester.Device != "" {
+		where = " on " + text.Isolate(p.Requester.Device)
+	}
+	return fmt.Sprintf("sign-in of %s to %s%s", p.Account, text.Isolate(p.Application.Name), where)
 }
 
 // pastOf says what was answered.

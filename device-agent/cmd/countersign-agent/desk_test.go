@@ -144,7 +144,7 @@ func TestAllowToTheEnd(t *testing.T) {
 		t.Errorf("asked about %s with %d codes, want the second and the code still there", s.prompt.SignIn, len(s.codes))
 	}
 	s.shown(screenOf(2))
-	s.want(viewAsk, nil, "code over: sign-in of ada to \u2068“Files”\u2069: it was used or called off")
+	s.want(viewAsk, nil, "code over: sign-in of ada to \u2068“Files”\u2069 on \u2068“MacBook Air”\u2069: it was used or cancelled")
 	if s.finished != 1 {
 		t.Errorf("finished = %d, want 1", s.finished)
 	}
@@ -180,7 +180,8 @@ func TestDenyAndReason(t *testing.T) {
 		s.after(time.Second, key)
 		s.want(viewSending, []wanted{{id(1), statement.Deny, reason}})
 		s.answered(nil, s.now)
-		s.want(viewIdle, nil, "noted as")
+		advice := map[rune][]string{'m': {"noted as a mistake"}, 'n': {"noted as not by you", "Somebody may know the password of ada"}}
+		s.want(viewIdle, nil, advice[key]...)
 		if s.finished != 1 {
 			t.Errorf("finished = %d, want 1", s.finished)
 		}
@@ -239,7 +240,7 @@ func TestWithdrawn(t *testing.T) {
 	s := sit(t)
 	s.shown(screenOf(1, 2))
 	s.shown(screenOf(2))
-	s.want(viewAsk, nil, "connected", "withdrawn: sign-in of ada to \u2068“Files”\u2069: it was answered on another device or called off")
+	s.want(viewAsk, nil, "connected", "withdrawn: sign-in of ada to \u2068“Files”\u2069 on \u2068“MacBook Air”\u2069: it was answered on another device or cancelled")
 	s.after(0, 'a') // meant for the one that is gone
 	s.want(viewAsk, nil)
 	s.now = start.Add(300 * time.Second)

@@ -92,7 +92,7 @@ func sayTrusted(env *environment, state agent.State) error {
   keys         %s
 
 Next, and whenever this machine is on:  %s run
-`, state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), keysLine(env.dir), program)
+`, state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), keysLine(env.dir), env.command())
 	return err
 }
 

@@ -18,6 +18,14 @@ import (
 	"github.com/countersignd/countersign/device-agent/keystore"
 )
 
+// command returns how this program is called for the directory in use.
+func (env *environment) command() string {
+	if env.dir == defaultDir() {
+		return program
+	}
+	return program + " --dir " + env.dir
+}
+
 // An environment is what a command sees of the world. Tests give it other files.
 type environment struct {
 	dir      string // of the device

@@ -13,7 +13,7 @@
 //	3  this device is not trusted: it is not enrolled, was revoked, or its
 //	   keys are in use by another process
 //	4  sign-in: denied
-//	5  sign-in, enroll: nobody answered in time, or it was called off
+//	5  sign-in, enroll: nobody answered in time, or it was cancelled
 //	6  sign-in, enroll: the code was wrong, and there are no more tries or no other code
 package main
 

@@ -80,10 +80,7 @@ func render(d *desk, width, height int, now time.Time, notes []string) (lines []
 	c := &canvas{width: min(width, widest)}
 	switch d.view {
 	case viewIdle:
-		c.text(bold, "No sign-in is waiting for you")
-		c.blank()
-		c.text("", "When somebody signs in to your account, you are asked here.")
-		c.text("", "Ctrl-C stops this program.")
+		c.idle(d)
 	case viewAsk:
 		c.ask(d, now)
 	case viewSending:
@@ -95,11 +92,11 @@ func render(d *desk, width, height int, now time.Time, notes []string) (lines []
 			c.key("d", "Don't Allow after all")
 		}
 	case viewReason:
-		c.text(bold, "Denied. Nobody gets in with this request.")
+		c.text(bold, "Denied. Nobody gets in with this sign-in.")
 		c.blank()
 		c.text("", "Why did you deny it? It is written down.")
 		c.blank()
-		c.key("m", "My mistake: the request was mine")
+		c.key("m", "My mistake: it was me")
 		c.key("n", "This wasn't me")
 		c.key("Enter", "Don't say")
 		c.blank()
@@ -149,6 +146,26 @@ func (c *canvas) key(name, meaning string) {
 		}
 		c.lines = append(c.lines, margin+first+line)
 	}
+}
+
+// idle says what to expect while there is nothing to show. It promises nothing
+// that a lost connection or a suspended account does not keep.
+func (c *canvas) idle(d *desk) {
+	switch {
+	case d.screen.Suspended:
+		c.text(bold, "Your account is suspended")
+		c.blank()
+		c.text("", "Nobody can sign in to it, and nothing can be allowed, until an administrator resumes it.")
+	case !d.screen.Connected:
+		c.text(bold, "Not connected")
+		c.blank()
+		c.text("", "You cannot be asked about sign-ins until the server answers. Trying again.")
+	default:
+		c.text(bold, "No sign-in is waiting for you")
+		c.blank()
+		c.text("", "When somebody signs in to your account, you are asked here.")
+	}
+	c.text("", "Ctrl-C stops this program.")
 }
 
 func (c *canvas) ask(d *desk, now time.Time) {

@@ -155,7 +155,7 @@ func TestPrintout(t *testing.T) {
 1 more is waiting.
 Answer with a (Allow) or d (Don't Allow) and Enter.
 code: 482 913
-code is for: sign-in of ada to “Files”, good for 2:00
+code is for: sign-in of ada to “Files” on “MacBook Air”, good for 2:00
 Never read this code to anyone who called you.
 `
 	if got := isolates.Replace(out.String()); got != want {

@@ -38,7 +38,7 @@ It begins a sign-in, waits for the approval on a trusted device, asks for the co
 
 A denial by accident is not the end: with --after-denial it goes on asking, and takes a code that  countersign-agent code  shows on a trusted device, until the request expires, unless the application's policy makes a denial final.
 
-Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was called off, 6 the code was wrong too often, or was wrong and there is no other.
+Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was cancelled, 6 the code was wrong too often, or was wrong and there is no other.
 
 With --json: {"signed_in_as", "sign_in", "grant", "grant_signature_checked", "claims", "receipt": {"statement", "device_id", "approval_key"}}`
 }
@@ -134,7 +134,7 @@ func (v *visit) wait(ctx context.Context) error {
 	if err := v.watch(ctx, pb.SignInState_SIGN_IN_STATE_PENDING); err != nil {
 		return err
 	}
-	if err := over(v.signIn.GetState()); err != nil {
+	if err := over(v.signIn); err != nil {
 		if v.deniedOnly() {
 			v.tellDenied()
 		}
@@ -184,8 +184,8 @@ func (v *visit) watch(ctx context.Context, state pb.SignInState) error {
 }
 
 // over says why there is no code to type in a state, if there is none.
-func over(state pb.SignInState) error {
-	switch state {
+func over(signIn *pb.SignIn) error {
+	switch state := signIn.GetState(); state {
 	case pb.SignInState_SIGN_IN_STATE_APPROVED:
 		return nil
 	case pb.SignInState_SIGN_IN_STATE_DENIED:
@@ -193,11 +193,19 @@ func over(state pb.SignInState) error {
 	case pb.SignInState_SIGN_IN_STATE_EXPIRED:
 		return exitErr{errors.New("nobody answered in time"), exitNotInTime}
 	case pb.SignInState_SIGN_IN_STATE_CANCELLED:
-		return exitErr{errors.New("the sign-in was called off"), exitNotInTime}
+		return exitErr{errors.New("the sign-in was cancelled" + causes[signIn.GetCancelCause()]), exitNotInTime}
 	case pb.SignInState_SIGN_IN_STATE_VERIFIED:
 		return errors.New("the code was used already: begin a new sign-in")
 	}
-	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", state)
+	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", signIn.GetState())
+}
+
+// causes are what may have cancelled a sign-in, in words.
+var causes = map[string]string{
+	"too_many_tries":      ": too many wrong codes were typed",
+	"device_revoked":      ": the device that allowed it was revoked",
+	"account_suspended":   ": the account was suspended",
+	"application_removed": ": the application was removed",
 }
 
 // verify asks for the code until it is right or there are no more tries.
@@ -252,7 +260,7 @@ func (v *visit) typedInTime(ctx context.Context) (string, error) {
 			v.tellDenied() // and the line that is being read may hold another code
 			return
 		}
-		cancel(over(v.signIn.GetState()))
+		cancel(over(v.signIn))
 	})
 	typed, err := v.typed(ctx)
 	cause := context.Cause(ctx)
@@ -262,7 +270,7 @@ func (v *visit) typedInTime(ctx context.Context) (string, error) {
 	case err != nil && cause != nil:
 		return "", cause
 	case err != nil && v.deniedOnly():
-		return "", over(v.signIn.GetState())
+		return "", over(v.signIn)
 	}
 	return typed, err
 }
@@ -274,7 +282,7 @@ func (v *visit) typedAfterDenial(ctx context.Context) (string, error) {
 	defer cancel()
 	typed, err := v.typed(inTime)
 	if err != nil && ctx.Err() == nil {
-		return "", over(pb.SignInState_SIGN_IN_STATE_DENIED)
+		return "", over(&pb.SignIn{State: pb.SignInState_SIGN_IN_STATE_DENIED})
 	}
 	return typed, err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/countersignd/countersign/internal/proquint"
+
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -54,12 +56,21 @@ func deviceObjects(devices []*pb.Device) []deviceJSON {
 }
 
 func listDevices(env *environment, devices []*pb.Device) error {
-	t := newTable(env.out, "DEVICE", "NAME", "KIND", "KEY", "STATE", "ENROLLED", "LAST SEEN")
+	t := newTable(env.out, "DEVICE", "NAME", "KIND", "KEY", "STATE", "ENROLLED", "LAST SEEN", "FINGERPRINT")
 	for _, d := range devices {
 		t.row(short(d.GetId()), quoted(d.GetName()), enumWord(d.GetKind(), "DEVICE_KIND_"), safe(d.GetKeyStorage()),
-			enumWord(d.GetState(), "DEVICE_STATE_"), local(d.GetEnrollTime()), lastSeen(d))
+			enumWord(d.GetState(), "DEVICE_STATE_"), local(d.GetEnrollTime()), lastSeen(d), proquint.OfKey(d.GetId()))
 	}
 	return t.flush()
+}
+
+// deviceID returns the beginning of the id of a device that is named by its
+// fingerprint, as agents show it and people read it out, or what was given.
+func deviceID(given string) string {
+	if prefix, ok := proquint.KeyPrefix(given); ok {
+		return prefix
+	}
+	return given
 }
 
 func lastSeen(d *pb.Device) string {
@@ -101,7 +112,7 @@ func (c *deviceListCmd) Run(env *environment) error {
 }
 
 type deviceShowCmd struct {
-	Device string `arg:"" help:"The device's id, or its first characters (at least 4)."`
+	Device string `arg:"" help:"The device's id, its first characters (at least 4), or its fingerprint in words."`
 	jsonFlag
 }
 
@@ -111,7 +122,7 @@ func (deviceShowCmd) Help() string { return deviceHelp }
 // Run shows a device.
 func (c *deviceShowCmd) Run(env *environment) error {
 	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
-		resp, err := admin.GetAccountDevice(ctx, &pb.GetAccountDeviceRequest{Device: c.Device})
+		resp, err := admin.GetAccountDevice(ctx, &pb.GetAccountDeviceRequest{Device: deviceID(c.Device)})
 		if err != nil {
 			return err
 		}
@@ -125,6 +136,7 @@ func (c *deviceShowCmd) Run(env *environment) error {
 func showDevice(env *environment, d *pb.Device) error {
 	s := newSheet(env.out)
 	s.line("Device", safe(d.GetId()))
+	s.line("Fingerprint", proquint.OfKey(d.GetId()))
 	s.line("Account", safe(d.GetAccount()))
 	s.line("Name", quoted(d.GetName()))
 	s.line("Kind", enumWord(d.GetKind(), "DEVICE_KIND_"))
@@ -141,7 +153,7 @@ func showDevice(env *environment, d *pb.Device) error {
 }
 
 type deviceRevokeCmd struct {
-	Device string `arg:"" help:"The device's id, or its first characters (at least 4)."`
+	Device string `arg:"" help:"The device's id, its first characters (at least 4), or its fingerprint in words."`
 	Reason string `placeholder:"TEXT" help:"Why, for the record; at most 64 characters."`
 	jsonFlag
 }
@@ -154,7 +166,7 @@ func (deviceRevokeCmd) Help() string {
 // Run revokes a device.
 func (c *deviceRevokeCmd) Run(env *environment) error {
 	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
-		resp, err := admin.RevokeAccountDevice(ctx, &pb.RevokeAccountDeviceRequest{Device: c.Device, Reason: c.Reason})
+		resp, err := admin.RevokeAccountDevice(ctx, &pb.RevokeAccountDeviceRequest{Device: deviceID(c.Device), Reason: c.Reason})
 		if err != nil {
 			return err
 		}
