@@ -159,11 +159,13 @@ func (f *fakeServer) EnrollDevice(ctx context.Context, r *pb.EnrollDeviceRequest
 	if err != nil {
 		return nil, err
 	}
+	var enrolled *pb.Device
 	f.change(func() {
 		f.approval = e.ApprovalKey
 		f.device = &pb.Device{Id: id, Account: "ada", Name: e.Name, Kind: pb.DeviceKind_DEVICE_KIND_TERMINAL, ApprovalKeyId: approvalID, State: pb.DeviceState_DEVICE_STATE_TRUSTED, EnrollTime: timestamppb.Now()}
+		enrolled = copyOf(f.device)
 	})
-	return &pb.EnrollDeviceResponse{Device: copyOf(f.device)}, nil
+	return &pb.EnrollDeviceResponse{Device: enrolled}, nil
 }
 
 func (f *fakeServer) trustedLocked() error {
@@ -245,6 +247,7 @@ func (f *fakeServer) BeginSignIn(ctx context.Context, r *pb.BeginSignInRequest) 
 	id := fmt.Sprintf("%026d", now.UnixNano())
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
+	var begun *pb.SignIn
 	f.change(func() {
 		f.code = fmt.Sprintf("%06d", now.UnixNano()%1e6)
 		f.signIn = &pb.SignIn{Id: id, Account: "ada", Application: "files", State: pb.SignInState_SIGN_IN_STATE_PENDING, Requester: r.GetRequester(), Message: r.GetMessage(),
@@ -253,8 +256,9 @@ func (f *fakeServer) BeginSignIn(ctx context.Context, r *pb.BeginSignInRequest) 
 			Created: now.Unix(), Expires: now.Unix() + 300, Message: r.GetMessage(), Nonce: base64.RawURLEncoding.EncodeToString(nonce),
 			Requester: statement.Requester{Address: r.GetRequester().GetAddress(), Device: r.GetRequester().GetDevice(), Place: r.GetRequester().GetPlace(), Program: r.GetRequester().GetProgram()},
 			SignIn:    id, V: 1}.Encode()
+		begun = copyOf(f.signIn)
 	})
-	return &pb.BeginSignInResponse{SignIn: copyOf(f.signIn)}, nil
+	return &pb.BeginSignInResponse{SignIn: begun}, nil
 }
 
 func (f *fakeServer) WatchSignIn(_ *pb.WatchSignInRequest, stream grpc.ServerStreamingServer[pb.WatchSignInResponse]) error {
