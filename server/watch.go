@@ -56,7 +56,9 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 		}
 		now := time.Now()
 		if message := promptsMessage(screen); last == nil || now.Sub(sent) >= heartbeat || !proto.Equal(message, last) {
-			if err := d.server.send(ctx, stream, message); err != nil {
+			timed := proto.CloneOf(message)
+			timed.ServerTime = timestamp(now)
+			if err := d.server.send(ctx, stream, timed); err != nil {
 				if err == error(errSlowReader) {
 					time.AfterFunc(cutAfter, func() { who.conn.Close() })
 				}

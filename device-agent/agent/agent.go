@@ -63,7 +63,8 @@ type Screen struct {
 // words: show them through text.Isolate.
 type Prompt struct {
 	statement.Prompt
-	document []byte // as it came
+	document []byte        // as it came
+	ahead    time.Duration // of this device's clock against the server's
 }
 
 // Same reports whether both are the very same question: the same bytes.
@@ -71,14 +72,14 @@ func (p Prompt) Same(other Prompt) bool {
 	return p.SignIn == other.SignIn && bytes.Equal(p.document, other.document)
 }
 
-// ExpireTime returns when the prompt ends.
-func (p Prompt) ExpireTime() time.Time { return time.Unix(p.Expires, 0) }
+// ExpireTime returns when the prompt ends, by this device's clock, right or wrong.
+func (p Prompt) ExpireTime() time.Time { return time.Unix(p.Expires, 0).Add(p.ahead) }
 
 // A Code lets a sign-in in. It is for the eyes of the person only.
 type Code struct {
 	Prompt     Prompt    // that was allowed
 	Digits     string    // six decimal digits
-	ExpireTime time.Time // when it stops being good
+	ExpireTime time.Time // when it stops being good, by this device's clock
 }
 
 // An Agent acts for one trusted device. Its methods may be called at the same

@@ -60,6 +60,32 @@ func TestOnlyWhatWasShownIsSigned(t *testing.T) {
 	}
 }
 
+// A device whose clock is wrong by more than a prompt lives can answer, and
+// counts down from the server's time.
+func TestAWrongClockKeepsNobodyFromAnswering(t *testing.T) {
+	for _, behind := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
+		f := newFake(t)
+		f.behind = behind
+		a := trustedAgent(t, f, "ada")
+		d, _ := running(t, a)
+		first, second := f.begin("ada"), f.begin("ada")
+		s := d.waitFor(t, "the prompts", prompts(2))
+		if left := time.Until(s.Prompts[0].ExpireTime()); left < 4*time.Minute || left > 5*time.Minute+time.Second {
+			t.Errorf("server behind by %v: %v are left, want five minutes", behind, left)
+		}
+		code, err := a.Answer(t.Context(), shown(a, first.id), statement.Allow, "")
+		if err != nil {
+			t.Fatalf("server behind by %v: Answer(allow) = %v", behind, err)
+		}
+		if left := time.Until(code.ExpireTime); left < 4*time.Minute || left > 5*time.Minute+time.Second {
+			t.Errorf("server behind by %v: the code is good for %v, want five minutes", behind, left)
+		}
+		if _, err := a.Answer(t.Context(), shown(a, second.id), statement.Deny, ""); err != nil {
+			t.Errorf("server behind by %v: Answer(deny) = %v", behind, err)
+		}
+	}
+}
+
 func TestAllow(t *testing.T) {
 	f := newFake(t)
 	a := trustedAgent(t, f, "ada")

@@ -39,6 +39,7 @@ type fakeServer struct {
 	pb.UnimplementedDeviceServiceServer
 
 	t         *testing.T
+	behind    time.Duration // of the server's clock; set before it is used
 	key       *ecdsa.PrivateKey
 	keyID     string
 	heartbeat time.Duration
@@ -174,10 +175,13 @@ func (f *fakeServer) invite(account string) invitation.Link {
 	return invitation.Link{Server: "countersign.test:8443", Deployment: deployment, Pin: f.keyID, Token: token}
 }
 
+// now is the server's clock.
+func (f *fakeServer) now() time.Time { return time.Now().Add(-f.behind) }
+
 func (f *fakeServer) begin(account string) *fakeSignIn {
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
-	s := &fakeSignIn{account: account, nonce: base64.RawURLEncoding.EncodeToString(nonce), created: time.Now(), lifetime: 5 * time.Minute}
+	s := &fakeSignIn{account: account, nonce: base64.RawURLEncoding.EncodeToString(nonce), created: f.now(), lifetime: 5 * time.Minute}
 	f.change(func() {
 		s.id = fmt.Sprintf("%026d", len(f.signIns)+1)
 		f.signIns = append(f.signIns, s)
@@ -299,11 +303,11 @@ func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerS
 }
 
 func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
-	m := &pb.WatchPromptsResponse{AccountSuspended: f.suspended}
+	m := &pb.WatchPromptsResponse{AccountSuspended: f.suspended, ServerTime: timestamppb.New(f.now())}
 	for _, s := range f.signIns {
 		switch expires := s.created.Add(s.lifetime); {
 		case s.account != d.Account:
-		case s.decision == "" && time.Now().Before(expires):
+		case s.decision == "" && f.now().Before(expires):
 			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document()})
 		case s.decision == statement.Allow && s.by == d.Id && !s.used:
 			m.Codes = append(m.Codes, &pb.OutstandingCode{SignInId: s.id, Document: s.document(), Code: s.code, ExpireTime: timestamppb.New(expires)})

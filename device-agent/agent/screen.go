@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/countersignd/countersign/internal/code"
 	"github.com/countersignd/countersign/internal/statement"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
@@ -38,14 +40,15 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 		}
 	}
 	now := time.Now()
+	ahead := clockAhead(message.GetServerTime(), now)
 	for _, m := range message.GetPrompts() {
 		p, err := a.readPrompt(m.GetSignInId(), m.GetDocument())
+		p.ahead = ahead
 		if err == nil && s.asks(p.SignIn) {
 			err = errors.New("the server sent it twice")
 		}
 		if err == nil && !now.Before(p.ExpireTime()) {
-			// The server lists what is open by its own clock.
-			err = errors.New("by this device's clock its time is over: set the clock right")
+			err = errors.New("its time is over")
 		}
 		if err != nil {
 			refuse(err)
@@ -54,7 +57,7 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 		s.prompts = append(s.prompts, p)
 	}
 	for _, m := range message.GetCodes() {
-		c, err := a.readCode(m.GetSignInId(), m.GetDocument(), m.GetCode(), m.GetExpireTime().AsTime())
+		c, err := a.readCode(m.GetSignInId(), m.GetDocument(), m.GetCode(), m.GetExpireTime().AsTime(), ahead)
 		if err == nil && s.holdsCode(c.Prompt.SignIn) {
 			err = errors.New("the server sent its code twice")
 		}
@@ -86,11 +89,12 @@ func (a *Agent) readPrompt(signIn string, document []byte) (Prompt, error) {
 	return Prompt{Prompt: p, document: slices.Clone(document)}, nil
 }
 
-func (a *Agent) readCode(signIn string, document []byte, digits string, expires time.Time) (Code, error) {
+func (a *Agent) readCode(signIn string, document []byte, digits string, expires time.Time, ahead time.Duration) (Code, error) {
 	p, err := a.readPrompt(signIn, document)
 	if err != nil {
 		return Code{}, err
 	}
+	p.ahead = ahead
 	return newCode(p, digits, expires)
 }
 
@@ -102,7 +106,23 @@ func newCode(p Prompt, digits string, expires time.Time) (Code, error) {
 	if expires.Unix() <= 0 {
 		return Code{}, errors.New("the server did not say how long its code is good")
 	}
-	return Code{Prompt: p, Digits: digits, ExpireTime: expires}, nil
+	return Code{Prompt: p, Digits: digits, ExpireTime: expires.Add(p.ahead)}, nil
+}
+
+// clockNoise is what a message's way may make of two clocks that agree.
+const clockNoise = 2 * time.Second
+
+// clockAhead returns how far this device's clock is ahead of the server's. The
+// server decides when a prompt ends, and a wrong clock must keep nobody from
+// denying.
+func clockAhead(server *timestamppb.Timestamp, now time.Time) time.Duration {
+	if server.CheckValid() != nil {
+		return 0
+	}
+	if ahead := now.Sub(server.AsTime()); ahead.Abs() > clockNoise {
+		return ahead
+	}
+	return 0
 }
 
 // An answer is what this process answered to a prompt, and the server took. It

@@ -84,7 +84,7 @@ func TestHostilePrompts(t *testing.T) {
 			p := parse()
 			p.SignIn, p.Created, p.Expires = other, p.Created-1000, p.Created-900
 			return &pb.Prompt{SignInId: other, Document: p.Encode()}
-		}, "clock"},
+		}, "its time is over"},
 	}
 	a := trustedAgent(t, f, "ada")
 	d, _ := running(t, a)

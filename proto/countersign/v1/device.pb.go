@@ -357,8 +357,11 @@ type WatchPromptsResponse struct {
 	// The account is suspended: there are no prompts, and decisions and codes
 	// are refused, until an administrator resumes it.
 	AccountSuspended bool `protobuf:"varint,3,opt,name=account_suspended,json=accountSuspended,proto3" json:"account_suspended,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The server's time, by which prompts and codes end. A device whose clock is
+	// wrong counts from here.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchPromptsResponse) Reset() {
@@ -410,6 +413,13 @@ func (x *WatchPromptsResponse) GetAccountSuspended() bool {
 		return x.AccountSuspended
 	}
 	return false
+}
+
+func (x *WatchPromptsResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
 }
 
 // Prompt is a question to the owner of the device.
@@ -1148,11 +1158,13 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
 	"revoked_by\x18\r \x01(\tR\trevokedBy\x12#\n" +
 	"\rrevoke_reason\x18\x0e \x01(\tR\frevokeReason\"\x15\n" +
-	"\x13WatchPromptsRequest\"\xac\x01\n" +
+	"\x13WatchPromptsRequest\"\xe9\x01\n" +
 	"\x14WatchPromptsResponse\x120\n" +
 	"\aprompts\x18\x01 \x03(\v2\x16.countersign.v1.PromptR\aprompts\x125\n" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
-	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\"B\n" +
+	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
+	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\"B\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1261,33 +1273,34 @@ var file_countersign_v1_device_proto_depIdxs = []int32{
 	19, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
 	5,  // 5: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
 	6,  // 6: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	19, // 7: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 8: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 9: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 10: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 11: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 12: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 13: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	19, // 14: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 15: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 16: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 17: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 18: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	13, // 19: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	15, // 20: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	17, // 21: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 22: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 23: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 24: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 25: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	14, // 26: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	16, // 27: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	18, // 28: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	19, // 7: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	19, // 8: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 9: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 10: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 11: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 12: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 13: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 14: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	19, // 15: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	3,  // 16: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 17: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 18: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 19: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	13, // 20: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	15, // 21: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	17, // 22: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 23: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 24: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 25: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 26: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	14, // 27: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	16, // 28: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	18, // 29: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	23, // [23:30] is the sub-list for method output_type
+	16, // [16:23] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
