@@ -17,7 +17,6 @@ package invitation
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -225,5 +224,5 @@ func validToken(s string) bool {
 // neither salt nor work factor, since nobody can try 2¹³⁰ tokens.
 func Hash(token string) string {
 	sum := sha256.Sum256([]byte("countersign invitation v1\x00" + token))
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
+	return pin.Base32.EncodeToString(sum[:])
 }

@@ -35,7 +35,9 @@ import (
 // keyIDLen is how long 256 bits are in base32 without padding.
 const keyIDLen = 52
 
-var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+// Base32 is how key ids, and hashes beside them, are spelled: lower-case base32
+// (RFC 4648, 6) without padding.
+var Base32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // KeyID returns the key id of pub, which must be a *[ecdsa.PublicKey] on P-256.
 func KeyID(pub crypto.PublicKey) (string, error) {
@@ -48,7 +50,7 @@ func KeyID(pub crypto.PublicKey) (string, error) {
 		return "", fmt.Errorf("encoding public key: %w", err)
 	}
 	sum := sha256.Sum256(der)
-	return base32Lower.EncodeToString(sum[:]), nil
+	return Base32.EncodeToString(sum[:]), nil
 }
 
 // ValidKeyID reports whether s has the form of a key id. Each key id has one
@@ -58,8 +60,8 @@ func ValidKeyID(s string) bool {
 	if len(s) != keyIDLen {
 		return false
 	}
-	sum, err := base32Lower.DecodeString(s)
-	return err == nil && base32Lower.EncodeToString(sum) == s
+	sum, err := Base32.DecodeString(s)
+	return err == nil && Base32.EncodeToString(sum) == s
 }
 
 // PeerKeyID returns the key id of the peer of a finished handshake. It is an

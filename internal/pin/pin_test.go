@@ -124,8 +124,8 @@ func FuzzValidKeyID(f *testing.F) {
 		if !ValidKeyID(s) {
 			return
 		}
-		sum, err := base32Lower.DecodeString(s)
-		if err != nil || len(sum) != 32 || base32Lower.EncodeToString(sum) != s {
+		sum, err := Base32.DecodeString(s)
+		if err != nil || len(sum) != 32 || Base32.EncodeToString(sum) != s {
 			t.Errorf("ValidKeyID(%q) = true, but it decodes to %x, %v", s, sum, err)
 		}
 	})

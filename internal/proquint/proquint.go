@@ -7,7 +7,6 @@
 package proquint
 
 import (
-	"encoding/base32"
 	"strings"
 
 	"github.com/countersignd/countersign/internal/pin"
@@ -30,8 +29,6 @@ func Encode(b []byte) string {
 	}
 	return strings.Join(words, "-")
 }
-
-var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // keyBytes is how much of a key id is spelled: 64 bits. To make a key whose
 // words are those of a given one takes 2⁶³ keys on average.
@@ -59,7 +56,7 @@ func KeyPrefix(words string) (prefix string, ok bool) {
 		return "", false
 	}
 	// 12 characters hold 60 of the 64 bits; the next has some that were not spelled.
-	return base32Lower.EncodeToString(b)[:12], true
+	return pin.Base32.EncodeToString(b)[:12], true
 }
 
 // OfKey returns four words for a key id, or "" if id is none.
@@ -67,7 +64,7 @@ func OfKey(id string) string {
 	if !pin.ValidKeyID(id) {
 		return ""
 	}
-	sum, err := base32Lower.DecodeString(id)
+	sum, err := pin.Base32.DecodeString(id)
 	if err != nil {
 		return ""
 	}

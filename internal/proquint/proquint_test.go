@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"strings"
 	"testing"
+
+	"github.com/countersignd/countersign/internal/pin"
 )
 
 // The examples of arXiv:0901.4016.
@@ -62,7 +64,7 @@ func TestKeyPrefix(t *testing.T) {
 	for range 100 {
 		sum := make([]byte, 32)
 		rand.Read(sum)
-		id := base32Lower.EncodeToString(sum)
+		id := pin.Base32.EncodeToString(sum)
 		words := OfKey(id)
 		for _, said := range []string{words, strings.ToUpper(words), strings.ReplaceAll(words, "-", " "), " " + words + " "} {
 			if got, ok := KeyPrefix(said); !ok || got != id[:12] {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"strings"
 	"time"
 
+	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
 )
@@ -17,7 +17,7 @@ func newToken() string { return strings.ToLower(rand.Text()) }
 
 func hashToken(token string) string {
 	sum := sha256.Sum256([]byte("countersign application token\x00" + token))
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
+	return pin.Base32.EncodeToString(sum[:])
 }
 
 // applicationByToken returns the application that holds the token. The look-up

@@ -3,11 +3,11 @@ package approval
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base32"
 	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
 )
@@ -54,10 +54,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 			}
 			return err
 		}
-		if err := collect(tx, a.Name, now); err != nil {
-			return err
-		}
-		open, err := openSignIns(tx, a.Name, now)
+		open, err := collect(tx, a.Name, now)
 		if err != nil {
 			return err
 		}
@@ -132,7 +129,7 @@ func (r *Request) hash() string {
 		h.Write([]byte(p))
 		h.Write([]byte{0}) // no part holds a NUL
 	}
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)))
+	return pin.Base32.EncodeToString(h.Sum(nil))
 }
 
 // openAsked returns the pending or approved sign-in under a key of

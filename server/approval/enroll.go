@@ -24,23 +24,13 @@ type Enrolling struct {
 // same device with the same invitation may call again and gets the same
 // answer, because the first may have been lost.
 func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error) {
-	e, approvalKey, err := statement.VerifyEnrollment(in.Device, in.Statement)
+	e, candidate, err := b.announced(in.Device, in.Statement)
 	if err != nil {
-		return Device{}, asStatementError(err)
+		return Device{}, err
 	}
 	hash := invitation.Hash(in.Token)
 	if e.Invitation != hash {
 		return Device{}, refuse(ReasonStatementMismatch, "The statement was signed for another invitation.")
-	}
-	approvalID, err := pin.KeyID(approvalKey)
-	if err != nil {
-		return Device{}, refuse(ReasonStatementInvalid, "The approval key was refused: %v.", err)
-	}
-	if err := b.addressed(e.Aud, e.ServerKey); err != nil {
-		return Device{}, err
-	}
-	if err := text.Check(e.Name); err != nil {
-		return Device{}, invalidField("name", "%v", err)
 	}
 
 	now := time.Now()
@@ -54,7 +44,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 		}
 		if old != nil {
 			enrolled = *old
-			return old.mayRepeatEnrollment(&e, hash)
+			return old.mayRepeat(old.Invitation == hash && old.ApprovalKey == candidate.ApprovalKey)
 		}
 		a, inv, err := redeemable(tx, hash, now)
 		if err != nil {
@@ -64,20 +54,8 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 			return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
 		}
 		others = trustedIDs(tx, a.Name)
-		enrolled = Device{
-			ID:          in.Device,
-			Account:     a.Name,
-			State:       DeviceTrusted,
-			Name:        e.Name,
-			Kind:        e.Kind,
-			KeyStorage:  e.KeyStorage,
-			ApprovalKey: e.ApprovalKey,
-			ApprovalID:  approvalID,
-			Enrolled:    now,
-			EnrolledBy:  inv.By,
-			Enrollment:  in.Statement,
-			Invitation:  hash,
-		}
+		enrolled = candidate.enrolled(a.Name, inv.By, now)
+		enrolled.Invitation = hash
 		inv.UsedBy = in.Device
 		if err := save(tx, bucketInvitations, hash, inv); err != nil {
 			return err
@@ -91,12 +69,53 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 	return enrolled, nil
 }
 
-// mayRepeatEnrollment tells a retry from somebody else's attempt.
-func (d *Device) mayRepeatEnrollment(e *statement.Enrollment, hash string) error {
+// announced checks a device's signed announcement of its keys, by invitation
+// or not, and returns what it says of the device.
+func (b *Broker) announced(device, jws string) (statement.Enrollment, Candidate, error) {
+	e, approvalKey, err := statement.VerifyEnrollment(device, jws)
+	if err != nil {
+		return e, Candidate{}, asStatementError(err)
+	}
+	approvalID, err := pin.KeyID(approvalKey)
+	if err != nil {
+		return e, Candidate{}, refuse(ReasonStatementInvalid, "The approval key was refused: %v.", err)
+	}
+	if err := b.addressed(e.Aud, e.ServerKey); err != nil {
+		return e, Candidate{}, err
+	}
+	if err := text.Check(e.Name); err != nil {
+		return e, Candidate{}, invalidField("name", "%v", err)
+	}
+	return e, Candidate{
+		Device: device, Name: e.Name, Kind: e.Kind, KeyStorage: e.KeyStorage,
+		ApprovalKey: e.ApprovalKey, ApprovalID: approvalID, Statement: jws,
+	}, nil
+}
+
+// enrolled returns the trusted device that the candidate becomes.
+func (c *Candidate) enrolled(account string, by Actor, now time.Time) Device {
+	return Device{
+		ID:          c.Device,
+		Account:     account,
+		State:       DeviceTrusted,
+		Name:        c.Name,
+		Kind:        c.Kind,
+		KeyStorage:  c.KeyStorage,
+		ApprovalKey: c.ApprovalKey,
+		ApprovalID:  c.ApprovalID,
+		Enrolled:    now,
+		EnrolledBy:  by,
+		Enrollment:  c.Statement,
+	}
+}
+
+// mayRepeat tells the repeated call of a device that was just trusted, with
+// the same request as then, from a key that is in use.
+func (d *Device) mayRepeat(same bool) error {
 	switch {
 	case d.State == DeviceRevoked:
 		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
-	case d.State != DeviceTrusted || hash == "" || d.Invitation != hash || d.ApprovalKey != e.ApprovalKey:
+	case d.State != DeviceTrusted || !same:
 		return refuse(ReasonKeyInUse, "This key belongs to a device already. Enrol with new keys.")
 	}
 	return nil

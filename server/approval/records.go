@@ -154,36 +154,38 @@ func saveDevice(tx Tx, d *Device) error {
 // openSignIns returns the pending and the approved sign-ins of an account,
 // oldest first.
 func openSignIns(tx Tx, account string, now time.Time) ([]*SignIn, error) {
-	var open []*SignIn
-	for key := range tx.Ascend(bucketOpen, account+"/") {
-		s, err := load[SignIn](tx, bucketSignIns, key[len(account)+1:])
-		if err != nil {
+	open, _, err := walkOpen(tx, account, now)
+	return open, err
+}
+
+// collect is openSignIns for a transaction that writes: it also takes those
+// that are over out of the index, which frees space and changes nothing else.
+func collect(tx Tx, account string, now time.Time) ([]*SignIn, error) {
+	open, over, err := walkOpen(tx, account, now)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range over {
+		if err := tx.Delete(bucketOpen, key); err != nil {
 			return nil, err
-		}
-		if s != nil && (s.At(now) == Pending || s.At(now) == Approved) {
-			open = append(open, s)
 		}
 	}
 	return open, nil
 }
 
-// collect removes the expired sign-ins of an account from the index of open
-// ones. It frees space and changes nothing else.
-func collect(tx Tx, account string, now time.Time) error {
-	var expired []string
+// walkOpen reads what the index of open sign-ins names for an account: those
+// that are open, and the keys of those that are not.
+func walkOpen(tx Tx, account string, now time.Time) (open []*SignIn, over []string, err error) {
 	for key := range tx.Ascend(bucketOpen, account+"/") {
 		s, err := load[SignIn](tx, bucketSignIns, key[len(account)+1:])
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		if s == nil || s.At(now) == Expired {
-			expired = append(expired, key)
-		}
-	}
-	for _, key := range expired {
-		if err := tx.Delete(bucketOpen, key); err != nil {
-			return err
+		if s != nil && (s.At(now) == Pending || s.At(now) == Approved) {
+			open = append(open, s)
+		} else {
+			over = append(over, key)
 		}
 	}
-	return nil
+	return open, over, nil
 }

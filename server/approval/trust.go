@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"github.com/countersignd/countersign/internal/code"
-	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
-	"github.com/countersignd/countersign/internal/text"
 )
 
 // Requests to be trusted come from strangers, who know an account's name and
@@ -52,46 +50,32 @@ type Requesting struct {
 // of transaction. So the id tells no more than when it was made; what the
 // caller has asked for is found by its key.
 func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, expires time.Time, err error) {
-	e, approvalKey, err := statement.VerifyEnrollment(in.Device, in.Statement)
+	e, candidate, err := b.announced(in.Device, in.Statement)
 	if err != nil {
-		return "", time.Time{}, asStatementError(err)
-	}
-	approvalID, err := pin.KeyID(approvalKey)
-	if err != nil {
-		return "", time.Time{}, refuse(ReasonStatementInvalid, "The approval key was refused: %v.", err)
+		return "", time.Time{}, err
 	}
 	if e.Account == "" {
 		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement names no account.")
 	}
-	if err := b.addressed(e.Aud, e.ServerKey); err != nil {
-		return "", time.Time{}, err
-	}
-	if err := text.Check(e.Name); err != nil {
-		return "", time.Time{}, invalidField("name", "%v", err)
-	}
 
 	now := time.Now()
 	s := SignIn{
-		ID: newSignInID(now), Account: e.Account,
-		Candidate: &Candidate{
-			Device: in.Device, Name: e.Name, Kind: e.Kind, KeyStorage: e.KeyStorage,
-			ApprovalKey: e.ApprovalKey, ApprovalID: approvalID, Statement: in.Statement,
-		},
-		Requester: Requester{Address: in.Address, Device: e.Name},
+		ID: newSignInID(now), Account: e.Account, Candidate: &candidate,
+		Requester: Requester{Address: in.Address, Device: candidate.Name},
 		Begun:     now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
 		Recorded: Pending,
 	}
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) error {
 		ring = nil
-		if err := unusedKeys(tx, in.Device, approvalID); err != nil {
+		if err := unusedKeys(tx, candidate.Device, candidate.ApprovalID); err != nil {
 			return err
 		}
 		old, err := candidacy(tx, in.Device)
 		if err != nil {
 			return err
 		}
-		again := old != nil && old.Account == e.Account && old.Candidate.ApprovalID == approvalID &&
+		again := old != nil && old.Account == e.Account && old.Candidate.ApprovalID == candidate.ApprovalID &&
 			(old.At(now) == Pending || old.At(now) == Approved)
 		if !again {
 			if ring, err = b.mayRingForTrust(tx, e.Account, now); err != nil {
@@ -150,7 +134,7 @@ func (b *Broker) mayRingForTrust(tx Tx, account string, now time.Time) ([]string
 	if len(devices) == 0 {
 		return nil, nil
 	}
-	open, err := openSignIns(tx, account, now)
+	open, err := collect(tx, account, now)
 	if err != nil {
 		return nil, err
 	}
@@ -181,9 +165,6 @@ func loadTrustRequests(tx Tx, account string) (*trustRequests, error) {
 }
 
 func openTrustRequest(tx Tx, now time.Time, s *SignIn) error {
-	if err := collect(tx, s.Account, now); err != nil {
-		return err
-	}
 	if err := recordSignIn(tx, now, s, Record{
 		Event: EventTrustRequested, Actor: Actor{Kind: ActorDevice, ID: s.Candidate.Device}, Device: s.Candidate.Device,
 		Address: s.Requester.Address, Detail: s.Candidate.Name, Statement: s.Candidate.Statement,
@@ -222,7 +203,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 		}
 		if old != nil {
 			enrolled = *old
-			return old.mayRepeatTrust()
+			return old.mayRepeat(old.TrustRequest != "")
 		}
 		s, err := candidacy(tx, device)
 		if err != nil {
@@ -265,18 +246,6 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 	return enrolled, refusal
 }
 
-// mayRepeatTrust tells the repeated call of a device that was just trusted
-// from a key that is in use.
-func (d *Device) mayRepeatTrust() error {
-	switch {
-	case d.State == DeviceRevoked:
-		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
-	case d.State != DeviceTrusted || d.TrustRequest == "":
-		return refuse(ReasonKeyInUse, "This key belongs to a device already. Enrol with new keys.")
-	}
-	return nil
-}
-
 // unanswered is the one answer about a request that was not allowed, be it
 // that nobody has answered, that it was denied, or that it never was. Its id
 // holds the time it was made.
@@ -305,11 +274,7 @@ func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address stri
 	if err := save(tx, bucketTrustRequests, a.Name, budget); err != nil {
 		return Device{}, err
 	}
-	c := s.Candidate
-	d := Device{
-		ID: c.Device, Account: a.Name, State: DeviceTrusted, Name: c.Name, Kind: c.Kind, KeyStorage: c.KeyStorage,
-		ApprovalKey: c.ApprovalKey, ApprovalID: c.ApprovalID, Enrolled: now,
-		EnrolledBy: Actor{Kind: ActorDevice, ID: s.DecidedBy}, Enrollment: c.Statement, TrustRequest: s.ID,
-	}
+	d := s.Candidate.enrolled(a.Name, Actor{Kind: ActorDevice, ID: s.DecidedBy}, now)
+	d.TrustRequest = s.ID
 	return d, addDevice(tx, now, a, &d, address)
 }

@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base32"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -191,7 +190,7 @@ func (s *secrets) fingerprint() (string, error) {
 		return "", fmt.Errorf("signing key: %w", err)
 	}
 	sum := sha256.Sum256(append(derived, signing...))
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])), nil
+	return pin.Base32.EncodeToString(sum[:]), nil
 }
 
 // Where the database keeps what it belongs to. The bucket is this program's;
