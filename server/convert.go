@@ -35,7 +35,7 @@ func (s *Server) deviceMessage(d *approval.Device) *pb.Device {
 		Kind:          deviceKind(d.Kind),
 		KeyStorage:    d.KeyStorage,
 		ApprovalKeyId: d.ApprovalID,
-		State:         deviceState(d.State),
+		State:         deviceState(s.broker.StateOf(d)),
 		EnrollTime:    timestamp(d.Enrolled),
 		EnrolledBy:    enrolledBy(d.EnrolledBy),
 		LastSeenTime:  timestamp(d.LastSeen),
@@ -102,6 +102,12 @@ func deviceState(state approval.DeviceState) pb.DeviceState {
 		return pb.DeviceState_DEVICE_STATE_TRUSTED
 	case approval.DeviceRevoked:
 		return pb.DeviceState_DEVICE_STATE_REVOKED
+	case approval.DeviceWaiting:
+		return pb.DeviceState_DEVICE_STATE_WAITING
+	case approval.DeviceDormant:
+		return pb.DeviceState_DEVICE_STATE_DORMANT
+	case approval.DeviceUnconfirmed:
+		return pb.DeviceState_DEVICE_STATE_UNCONFIRMED
 	}
 	return pb.DeviceState_DEVICE_STATE_UNSPECIFIED
 }

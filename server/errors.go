@@ -100,6 +100,12 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED
 	case approval.ReasonStreamReplaced:
 		return codes.Aborted, pb.ErrorReason_ERROR_REASON_STREAM_REPLACED
+	case approval.ReasonDeviceWaiting:
+		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_WAITING
+	case approval.ReasonDeviceDormant:
+		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_DORMANT
+	case approval.ReasonDeviceUnconfirmed:
+		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED
 	case approval.ReasonAccountUnknown:
 		return codes.NotFound, pb.ErrorReason_ERROR_REASON_ACCOUNT_UNKNOWN
 	case approval.ReasonAccountExists:

@@ -41,6 +41,10 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	// Calling again would take the stream from the other process, which would
 	// take it back, for ever. If the other one is a thief, the person must know.
 	countersignv1.ErrorReason_ERROR_REASON_STREAM_REPLACED: Stop,
+	// Somebody else, or time, can make these three pass.
+	countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING:     Retry,
+	countersignv1.ErrorReason_ERROR_REASON_DEVICE_DORMANT:     Retry,
+	countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED: Retry,
 
 	countersignv1.ErrorReason_ERROR_REASON_ACCOUNT_UNKNOWN:     Stop,
 	countersignv1.ErrorReason_ERROR_REASON_ACCOUNT_EXISTS:      Stop,

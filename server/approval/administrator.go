@@ -34,7 +34,7 @@ func (a Administrator) AddAccount(ctx context.Context, name string) (Account, er
 	if !statement.ValidAccount(name) {
 		return Account{}, invalidField("name", "want 1 to 64 characters of a-z, 0-9 and . _ @ + -, beginning with a letter or digit")
 	}
-	now := time.Now()
+	now := a.broker.now()
 	made := Account{Name: name, State: AccountActive, Created: now}
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
 		old, err := load[Account](tx, bucketAccounts, name)
@@ -87,7 +87,7 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 	if err := text.Check(reason); err != nil {
 		return Account{}, invalidField("reason", "%v", err)
 	}
-	now := time.Now()
+	now := a.broker.now()
 	var suspended Account
 	var ring rings
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
@@ -111,7 +111,7 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 		if err := tx.Delete(bucketRequestedCodes, name); err != nil {
 			return err
 		}
-		ring.devices = trustedIDs(tx, name)
+		ring.devices = a.broker.trustedIDs(tx, name, now)
 		return cancelOpen(tx, now, name, CancelAccountSuspended, &ring, func(*SignIn) bool { return true })
 	})
 	if err != nil {
@@ -123,7 +123,7 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 
 // ResumeAccount undoes SuspendAccount, except that what was cancelled stays so.
 func (a Administrator) ResumeAccount(ctx context.Context, name string) (Account, error) {
-	now := time.Now()
+	now := a.broker.now()
 	var resumed Account
 	var ring []string
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
@@ -141,7 +141,7 @@ func (a Administrator) ResumeAccount(ctx context.Context, name string) (Account,
 		if err := save(tx, bucketAccounts, name, account); err != nil {
 			return err
 		}
-		ring = trustedIDs(tx, name)
+		ring = a.broker.trustedIDs(tx, name, now)
 		return a.record(tx, now, Record{Event: EventAccountResumed, Account: name})
 	})
 	if err != nil {
@@ -160,7 +160,7 @@ func (a Administrator) CreateInvitation(ctx context.Context, account string, lif
 	if lifetime < time.Second || lifetime > maxInvitationLifetime {
 		return "", time.Time{}, invalidField("lifetime", "want 1 s to %v", maxInvitationLifetime)
 	}
-	now := time.Now()
+	now := a.broker.now()
 	token, expires = invitation.NewToken(), now.Add(lifetime)
 	err = a.broker.store.Update(ctx, func(tx Tx) error {
 		found, err := existingAccount(tx, account)
@@ -201,7 +201,7 @@ func (a Administrator) RevokeDevice(ctx context.Context, id, reason string) (Dev
 	if err := text.Check(reason); err != nil {
 		return Device{}, invalidField("reason", "%v", err)
 	}
-	now := time.Now()
+	now := a.broker.now()
 	var revoked Device
 	var ring rings
 	err := a.broker.store.Update(ctx, func(tx Tx) error {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"strings"
-	"time"
 
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
@@ -69,7 +68,7 @@ func (a Administrator) AddApplication(ctx context.Context, id, name string) (App
 	if err := text.Check(name); err != nil {
 		return Application{}, "", invalidField("name", "%v", err)
 	}
-	now := time.Now()
+	now := a.broker.now()
 	token := newToken()
 	app := Application{ID: id, Name: name, TokenHash: hashToken(token), Created: now, TokenMade: now}
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
@@ -94,7 +93,7 @@ func (a Administrator) AddApplication(ctx context.Context, id, name string) (App
 // RotateApplicationToken replaces an application's token by the one it
 // returns. The old one is refused from then on.
 func (a Administrator) RotateApplicationToken(ctx context.Context, id string) (Application, string, error) {
-	now := time.Now()
+	now := a.broker.now()
 	token := newToken()
 	var rotated Application
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
@@ -120,7 +119,7 @@ func (a Administrator) RotateApplicationToken(ctx context.Context, id string) (A
 
 // RemoveApplication forgets an application and cancels its open sign-ins.
 func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
-	now := time.Now()
+	now := a.broker.now()
 	var ring rings
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
 		ring = rings{}
@@ -134,7 +133,7 @@ func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 			accounts[account] = true
 		}
 		for account := range accounts {
-			devices := trustedIDs(tx, account)
+			devices := a.broker.trustedIDs(tx, account, now)
 			ring.devices = append(ring.devices, devices...)
 			if err := cancelOpen(tx, now, account, CancelApplicationRemoved, &ring, func(s *SignIn) bool {
 				return s.Application == id

@@ -22,7 +22,7 @@ type Request struct {
 // BeginSignIn opens a sign-in and rings the account's devices. If the same
 // requester has one open, that one is returned and nobody is rung again.
 func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (SignIn, error) {
-	now := time.Now()
+	now := b.now()
 	id := newSignInID(now)
 	var begun SignIn
 	var ring []string
@@ -42,7 +42,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err := active(a); err != nil {
 			return err
 		}
-		devices := trustedIDs(tx, a.Name)
+		devices := b.trustedIDs(tx, a.Name, now)
 		if len(devices) == 0 {
 			return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", a.Name)
 		}
@@ -161,13 +161,14 @@ func (b *Broker) count(s *SignIn, devices []string) {
 
 // SignIn returns a sign-in of the calling application.
 func (b *Broker) SignIn(ctx context.Context, token, id string) (SignIn, error) {
+	now := b.now()
 	var found SignIn
 	err := b.store.View(ctx, func(tx Tx) error {
 		_, s, err := ownSignIn(tx, token, id)
 		if err != nil {
 			return err
 		}
-		devices := trustedIDs(tx, s.Account)
+		devices := b.trustedIDs(tx, s.Account, now)
 		found = *s
 		b.count(&found, devices)
 		return nil
@@ -178,7 +179,7 @@ func (b *Broker) SignIn(ctx context.Context, token, id string) (SignIn, error) {
 // CancelSignIn ends a sign-in that the calling application does not want any
 // more.
 func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, error) {
-	now := time.Now()
+	now := b.now()
 	var after SignIn
 	var ring []string
 	err := b.store.Update(ctx, func(tx Tx) error {
@@ -190,7 +191,7 @@ func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, er
 		if after, err = s.next(step{kind: stepCancel, cause: CancelApplication}, now); err != nil {
 			return err
 		}
-		ring = trustedIDs(tx, s.Account)
+		ring = b.trustedIDs(tx, s.Account, now)
 		b.count(&after, ring)
 		if s.At(now) == Cancelled {
 			return nil

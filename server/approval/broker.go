@@ -56,6 +56,7 @@ type Broker struct {
 	log        *slog.Logger
 	hub        *hub
 	deployment string
+	restored   time.Time // when the store was last restored from a backup; zero if never
 }
 
 // Open returns a Broker on the store. In an empty store it makes the
@@ -83,7 +84,7 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 			return nil
 		}
 		b.deployment = fresh
-		if _, err := record(tx, time.Now(), Record{Event: EventServerInitialised, Actor: Actor{Kind: ActorServer}}); err != nil {
+		if _, err := record(tx, b.now(), Record{Event: EventServerInitialised, Actor: Actor{Kind: ActorServer}}); err != nil {
 			return err
 		}
 		return tx.Put(bucketMeta, keyDeployment, []byte(fresh))
@@ -140,19 +141,19 @@ func loadCaller(tx Tx, device string) (caller, error) {
 	return caller{device: d, account: a}, err
 }
 
-// trusted returns the calling device if [mayApprove] says that it counts.
-func trusted(tx Tx, device string) (caller, error) {
+// trusted returns the calling device if [Broker.mayApprove] says that it counts.
+func (b *Broker) trusted(tx Tx, device string, now time.Time) (caller, error) {
 	c, err := loadCaller(tx, device)
 	if err != nil {
 		return caller{}, err
 	}
-	return c, mayApprove(c.account, c.device)
+	return c, b.mayApprove(c.account, c.device, now)
 }
 
 // readable is like trusted but lets the device of a suspended account in: it
 // may look at its list, and may always revoke. There is nothing to deny then.
-func readable(tx Tx, device string) (c caller, suspended bool, err error) {
-	c, err = trusted(tx, device)
+func (b *Broker) readable(tx Tx, device string, now time.Time) (c caller, suspended bool, err error) {
+	c, err = b.trusted(tx, device, now)
 	if errors.Is(err, &Error{Reason: ReasonAccountSuspended}) {
 		return c, true, nil
 	}
@@ -176,10 +177,10 @@ func devicesOf(tx Tx, account string) ([]Device, error) {
 }
 
 // trustedIDs returns the ids of the trusted devices of an account.
-func trustedIDs(tx Tx, account string) []string {
+func (b *Broker) trustedIDs(tx Tx, account string, now time.Time) []string {
 	var ids []string
-	for key, state := range tx.Ascend(bucketDevicesOf, account+"/") {
-		if DeviceState(state) == DeviceTrusted {
+	for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
+		if d := parseStanding(standing); d.At(now, b.restored) == DeviceTrusted {
 			ids = append(ids, key[len(account)+1:])
 		}
 	}

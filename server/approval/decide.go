@@ -25,14 +25,14 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		return Code{}, err
 	}
 
-	now := time.Now()
+	now := b.now()
 	var answer Code
 	var refusal *Error
 	var noted bool
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
 		answer, refusal, noted, ring = Code{}, nil, false, nil
-		c, err := trusted(tx, device)
+		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			}); err != nil {
 				return err
 			}
-			ring = trustedIDs(tx, s.Account)
+			ring = b.trustedIDs(tx, s.Account, now)
 			if err := saveSignIn(tx, now, &after); err != nil {
 				return err
 			}

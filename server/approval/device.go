@@ -23,6 +23,8 @@ type Device struct {
 	Enrolled    time.Time
 	EnrolledBy  Actor
 	LastSeen    time.Time // to the minute
+	Readmitted  time.Time // zero if it never had to be
+	Confirmed   time.Time // after the store was restored from a backup; zero if it never had to be
 
 	Revoked      time.Time // zero while trusted
 	RevokedBy    Actor
@@ -40,28 +42,79 @@ type Device struct {
 // do not.
 type DeviceState string
 
-// The states of a device.
+// The states of a device. The first three are stored; the other two are what
+// becomes of a trusted device, see [Device.At].
 const (
-	DeviceTrusted DeviceState = "trusted"
-	DeviceRevoked DeviceState = "revoked"
+	DeviceTrusted     DeviceState = "trusted"
+	DeviceRevoked     DeviceState = "revoked"
+	DeviceWaiting     DeviceState = "waiting"     // enrolled by a recovery code, and not trusted yet
+	DeviceDormant     DeviceState = "dormant"     // unseen for 90 days, and not readmitted since
+	DeviceUnconfirmed DeviceState = "unconfirmed" // from a restored backup, and not confirmed since
 )
 
-// mayApprove is the rule that decides whether a device's statements count: the
-// device exists, is trusted, belongs to the account, and the account is active.
-// Every operation of a device asks it, inside its own transaction.
-func mayApprove(a *Account, d *Device) error {
+// dormantAfter is how long a device may be unseen and count. Nobody would miss
+// a device that lies in a drawer, or was given away.
+const dormantAfter = 90 * 24 * time.Hour
+
+// At returns what the device is at a moment, given when the store was last
+// restored from a backup, which may have forgotten that the device was revoked.
+// Zero means never.
+func (d *Device) At(now, restored time.Time) DeviceState {
 	switch {
-	case d == nil || d.ID == "":
-		return refuse(ReasonDeviceUnknown, "This device is not enrolled here. Enrol it with an invitation.")
-	case d.State == DeviceRevoked:
-		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
 	case d.State != DeviceTrusted:
+		return d.State
+	case d.confirmed().Before(restored):
+		return DeviceUnconfirmed
+	case now.Sub(d.alive()) >= dormantAfter:
+		return DeviceDormant
+	}
+	return DeviceTrusted
+}
+
+// alive returns when somebody last knew that the device is in its owner's hands.
+func (d *Device) alive() time.Time { return latest(d.Enrolled, d.LastSeen, d.Readmitted) }
+
+// confirmed returns when a person last said that the device belongs here.
+func (d *Device) confirmed() time.Time { return latest(d.Enrolled, d.Confirmed) }
+
+func latest(first time.Time, others ...time.Time) time.Time {
+	for _, t := range others {
+		if t.After(first) {
+			first = t
+		}
+	}
+	return first
+}
+
+// mayApprove is the rule that decides whether a device's statements count: the
+// device exists, is trusted at this moment, belongs to the account, and the
+// account is active. Every operation of a device asks it, inside its own
+// transaction.
+func (b *Broker) mayApprove(a *Account, d *Device, now time.Time) error {
+	if d == nil || d.ID == "" {
+		return refuse(ReasonDeviceUnknown, "This device is not enrolled here. Enrol it with an invitation.")
+	}
+	switch d.At(now, b.restored) {
+	case DeviceTrusted:
+	case DeviceRevoked:
+		return refuse(ReasonDeviceRevoked, "This device was revoked. It can be enrolled again only with new keys.")
+	case DeviceWaiting:
+		return refuse(ReasonDeviceWaiting, "This device was enrolled with a recovery code and is not trusted yet. Wait until its time has come.")
+	case DeviceDormant:
+		return refuse(ReasonDeviceDormant, "This device was not seen for 90 days, so it does not count. Readmit it on another trusted device, or ask an administrator.")
+	case DeviceUnconfirmed:
+		return refuse(ReasonDeviceUnconfirmed, "The server was restored from a backup, and nobody has confirmed since that this device is still trusted. Ask an administrator.")
+	default:
 		return refuse(ReasonDeviceUnknown, "This device is not trusted. Enrol it with an invitation.")
-	case a == nil || a.Name != d.Account:
+	}
+	if a == nil || a.Name != d.Account {
 		return refuse(ReasonAccountUnknown, "The account of this device does not exist. Ask an administrator.")
 	}
 	return active(a)
 }
+
+// StateOf returns what the device is now.
+func (b *Broker) StateOf(d *Device) DeviceState { return d.At(b.now(), b.restored) }
 
 // active says whether anything works for an account.
 func active(a *Account) error {

@@ -33,7 +33,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 		return Device{}, refuse(ReasonStatementMismatch, "The statement was signed for another invitation.")
 	}
 
-	now := time.Now()
+	now := b.now()
 	var enrolled Device
 	var others []string
 	err = b.store.Update(ctx, func(tx Tx) error {
@@ -53,7 +53,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error)
 		if a.Trusted >= b.devices {
 			return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
 		}
-		others = trustedIDs(tx, a.Name)
+		others = b.trustedIDs(tx, a.Name, now)
 		enrolled = candidate.enrolled(a.Name, inv.By, now)
 		enrolled.Invitation = hash
 		inv.UsedBy = in.Device

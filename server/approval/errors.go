@@ -15,6 +15,9 @@ const (
 	ReasonDeviceUnknown
 	ReasonDeviceRevoked
 	ReasonStreamReplaced
+	ReasonDeviceWaiting
+	ReasonDeviceDormant
+	ReasonDeviceUnconfirmed
 	ReasonAccountUnknown
 	ReasonAccountExists
 	ReasonAccountSuspended

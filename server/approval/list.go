@@ -175,6 +175,7 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Record,
 	if !statement.ValidSignIn(id) {
 		return SignIn{}, nil, invalidField("id", "want the 26 characters of a sign-in's id")
 	}
+	now := a.broker.now()
 	var found SignIn
 	var records []Record
 	err := a.broker.store.View(ctx, func(tx Tx) error {
@@ -187,7 +188,7 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Record,
 			return refuse(ReasonSignInUnknown, "There is no sign-in %s.", id)
 		}
 		found = *s
-		devices := trustedIDs(tx, s.Account)
+		devices := a.broker.trustedIDs(tx, s.Account, now)
 		a.broker.count(&found, devices)
 		for _, sequence := range s.Records {
 			r, err := load[Record](tx, bucketRecords, recordKey(sequence))
@@ -243,9 +244,10 @@ func expiredInvitations(tx Tx, now time.Time) func(func(string, error) bool) {
 // Devices returns the devices of the caller's account, revoked ones too,
 // oldest first.
 func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
+	now := b.now()
 	var devices []Device
 	err := b.store.View(ctx, func(tx Tx) error {
-		c, _, err := readable(tx, device)
+		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}
@@ -257,8 +259,9 @@ func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 
 // Self returns the calling device and whether its account is suspended.
 func (b *Broker) Self(ctx context.Context, device string) (self Device, suspended bool, err error) {
+	now := b.now()
 	err = b.store.View(ctx, func(tx Tx) error {
-		c, s, err := readable(tx, device)
+		c, s, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}

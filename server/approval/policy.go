@@ -64,7 +64,7 @@ func (p Policy) check() error {
 // the policy in force with its defaults filled in. Sign-ins that are open keep
 // their lifetimes and tries; what they may be verified by changes at once.
 func (a Administrator) SetApplicationPolicy(ctx context.Context, id string, change func(*Policy)) (Application, error) {
-	now := time.Now()
+	now := a.broker.now()
 	var changed Application
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
 		app, err := existingApplication(tx, id)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,7 @@ import (
 //	devices
 //	  <device>                          Device
 //	devices_of_account
-//	  <account>/<device>                its DeviceState, as text
+//	  <account>/<device>                its state, and when it was last alive and confirmed, as text
 //	keys                                both keys of every device that ever was
 //	  <key id>                          device id, as text
 //	invitations
@@ -145,10 +146,34 @@ func saveSignIn(tx Tx, now time.Time, s *SignIn) error {
 
 // saveDevice stores a device with its index.
 func saveDevice(tx Tx, d *Device) error {
-	if err := tx.Put(bucketDevicesOf, d.Account+"/"+d.ID, []byte(d.State)); err != nil {
+	if err := tx.Put(bucketDevicesOf, d.Account+"/"+d.ID, d.standing()); err != nil {
 		return err
 	}
 	return save(tx, bucketDevices, d.ID, d)
+}
+
+// standing is what the index of an account's devices says of each: all that
+// [Device.At] asks for.
+func (d *Device) standing() []byte {
+	return fmt.Appendf(nil, "%s %d %d", d.State, d.alive().UnixNano(), d.confirmed().UnixNano())
+}
+
+// parseStanding returns a device that At takes for the one whose standing it
+// is. What cannot be read is trusted by nobody.
+func parseStanding(b []byte) Device {
+	words := strings.Fields(string(b))
+	if len(words) != 3 {
+		return Device{}
+	}
+	alive, err := strconv.ParseInt(words[1], 10, 64)
+	if err != nil {
+		return Device{}
+	}
+	confirmed, err := strconv.ParseInt(words[2], 10, 64)
+	if err != nil {
+		return Device{}
+	}
+	return Device{State: DeviceState(words[0]), LastSeen: time.Unix(0, alive), Confirmed: time.Unix(0, confirmed)}
 }
 
 // openSignIns returns the pending and the approved sign-ins of an account,

@@ -2,7 +2,6 @@ package approval
 
 import (
 	"context"
-	"time"
 
 	"github.com/countersignd/countersign/internal/text"
 )
@@ -10,10 +9,10 @@ import (
 // RenameDevice gives the calling device another name. The old one stays on
 // record.
 func (b *Broker) RenameDevice(ctx context.Context, device, name, address string) (Device, error) {
-	now := time.Now()
+	now := b.now()
 	var renamed Device
 	err := b.store.Update(ctx, func(tx Tx) error {
-		c, _, err := readable(tx, device)
+		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}

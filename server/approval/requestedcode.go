@@ -26,14 +26,14 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	if err != nil {
 		return Code{}, err
 	}
-	now := time.Now()
+	now := b.now()
 	id := newSignInID(now)
 	var answer Code
 	var refusal error
 	var noted bool
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
 		answer, refusal, noted = Code{}, nil, false
-		c, err := trusted(tx, device)
+		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
 		}
@@ -76,13 +76,13 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 
 // loadRequestedCode returns the account's code if it is still good: not
 // expired, and the device that asked for it still trusted.
-func loadRequestedCode(tx Tx, a *Account, now time.Time) (*requestedCode, error) {
+func (b *Broker) loadRequestedCode(tx Tx, a *Account, now time.Time) (*requestedCode, error) {
 	r, err := load[requestedCode](tx, bucketRequestedCodes, a.Name)
 	if err != nil || r == nil || !now.Before(r.Expires) {
 		return nil, err
 	}
 	c, err := loadCaller(tx, r.Device)
-	if err != nil || mayApprove(a, c.device) != nil {
+	if err != nil || b.mayApprove(a, c.device, now) != nil {
 		return nil, err
 	}
 	return r, nil

@@ -20,14 +20,14 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 	if err := text.Check(r.Reason); err != nil {
 		return Device{}, invalidField("reason", "%v", err)
 	}
-	now := time.Now()
+	now := b.now()
 	var target Device
 	var refusal error
 	var noted bool
 	var ring rings
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
 		refusal, noted, ring = nil, false, rings{}
-		c, _, err := readable(tx, device)
+		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings
 	if d.State == DeviceRevoked {
 		return nil
 	}
-	devices := trustedIDs(tx, a.Name)
+	devices := b.trustedIDs(tx, a.Name, now)
 	ring.devices = append(ring.devices, devices...)
 	if d.State == DeviceTrusted {
 		a.Trusted--

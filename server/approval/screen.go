@@ -34,11 +34,11 @@ type OutstandingCode struct {
 
 // Screen returns what the device must show now.
 func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
-	now := time.Now()
+	now := b.now()
 	var screen Screen
 	err := b.store.View(ctx, func(tx Tx) error {
 		screen = Screen{}
-		c, suspended, err := readable(tx, device)
+		c, suspended, err := b.readable(tx, device, now)
 		if err != nil || suspended {
 			screen.Suspended = suspended
 			return err
@@ -101,13 +101,14 @@ func (b *Broker) prompt(s *SignIn, device string) []byte {
 
 // Seen notes when the device was last there, to the minute.
 func (b *Broker) Seen(ctx context.Context, device string) error {
-	now := time.Now().Truncate(time.Minute)
+	now := b.now()
+	minute := now.Truncate(time.Minute)
 	return b.store.Update(ctx, func(tx Tx) error {
-		c, _, err := readable(tx, device)
-		if err != nil || !now.After(c.device.LastSeen) {
+		c, _, err := b.readable(tx, device, now)
+		if err != nil || !minute.After(c.device.LastSeen) {
 			return err
 		}
-		c.device.LastSeen = now
+		c.device.LastSeen = minute
 		return saveDevice(tx, c.device)
 	})
 }
@@ -115,8 +116,9 @@ func (b *Broker) Seen(ctx context.Context, device string) error {
 // Known reports whether the key is that of a trusted device. It grants
 // nothing; the listener asks it to tell strangers from devices.
 func (b *Broker) Known(ctx context.Context, device string) bool {
+	now := b.now()
 	return b.store.View(ctx, func(tx Tx) error {
-		_, _, err := readable(tx, device)
+		_, _, err := b.readable(tx, device, now)
 		return err
 	}) == nil
 }

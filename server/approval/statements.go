@@ -25,8 +25,9 @@ type claims struct {
 func verified[P statement.Payload](ctx context.Context, b *Broker, device, jws string, read func(P) claims) (P, claims, error) {
 	var none P
 	var key statement.JWK
+	now := b.now()
 	err := b.store.View(ctx, func(tx Tx) error {
-		c, _, err := readable(tx, device)
+		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}

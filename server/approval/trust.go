@@ -58,7 +58,7 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement names no account.")
 	}
 
-	now := time.Now()
+	now := b.now()
 	s := SignIn{
 		ID: newSignInID(now), Account: e.Account, Candidate: &candidate,
 		Requester: Requester{Address: in.Address, Device: candidate.Name},
@@ -130,7 +130,7 @@ func (b *Broker) mayRingForTrust(tx Tx, account string, now time.Time) ([]string
 	if err != nil || active(a) != nil {
 		return nil, err
 	}
-	devices := trustedIDs(tx, account)
+	devices := b.trustedIDs(tx, account, now)
 	if len(devices) == 0 {
 		return nil, nil
 	}
@@ -190,7 +190,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 	if !statement.ValidSignIn(id) {
 		return Device{}, invalidField("request_id", "want the 26 characters that RequestTrust returned")
 	}
-	now := time.Now()
+	now := b.now()
 	var enrolled Device
 	var signIn string
 	var refusal error
@@ -236,7 +236,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 				return err
 			}
 		}
-		ring, signIn = trustedIDs(tx, a.Name), s.ID
+		ring, signIn = b.trustedIDs(tx, a.Name, now), s.ID
 		return v.write(tx, now, Actor{Kind: ActorDevice, ID: device}, &after)
 	})
 	if err != nil {

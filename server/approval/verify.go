@@ -74,7 +74,7 @@ func (f *failures) add(now time.Time) {
 // counted, the code compared and, if it is right, used up; only then is the
 // grant made, so that a code works once whatever happens to the answer.
 func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Admission, error) {
-	now := time.Now()
+	now := b.now()
 	var v verification
 	var signIn SignIn
 	var refusal error
@@ -119,7 +119,7 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 			}
 			return refusal
 		}
-		ring = trustedIDs(tx, a.Name)
+		ring = b.trustedIDs(tx, a.Name, now)
 		return v.write(tx, now, Actor{Kind: ActorApplication, ID: app.ID}, &signIn)
 	})
 	if err != nil {
@@ -159,12 +159,12 @@ func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v ver
 		if v.approver, err = load[Device](tx, bucketDevices, s.DecidedBy); err != nil {
 			return v, err
 		}
-		if err := mayApprove(a, v.approver); err != nil {
+		if err := b.mayApprove(a, v.approver, now); err != nil {
 			return v, refuse(ReasonSignInCancelled, "The device that allowed the sign-in is not trusted any more. Begin a new one.")
 		}
 		v.allowed = b.secrets.allowCode(s.ID, s.DecidedBy)
 	}
-	if v.requested, err = loadRequestedCode(tx, a, now); err != nil || v.requested == nil {
+	if v.requested, err = b.loadRequestedCode(tx, a, now); err != nil || v.requested == nil {
 		return v, err
 	}
 	if s.At(now) == Denied && v.requested.Created.Before(s.Ended) {

@@ -101,6 +101,14 @@ const (
 	DeviceState_DEVICE_STATE_TRUSTED DeviceState = 1
 	// The device may do nothing, for good.
 	DeviceState_DEVICE_STATE_REVOKED DeviceState = 2
+	// The device was enrolled with a recovery code and is not trusted yet.
+	DeviceState_DEVICE_STATE_WAITING DeviceState = 3
+	// The device was not seen for 90 days and may do nothing until another
+	// device of the account, or an administrator, readmits it.
+	DeviceState_DEVICE_STATE_DORMANT DeviceState = 4
+	// The server was restored from a backup, and nobody has confirmed since that
+	// the device is still trusted; it may do nothing until an administrator does.
+	DeviceState_DEVICE_STATE_UNCONFIRMED DeviceState = 5
 )
 
 // Enum value maps for DeviceState.
@@ -109,11 +117,17 @@ var (
 		0: "DEVICE_STATE_UNSPECIFIED",
 		1: "DEVICE_STATE_TRUSTED",
 		2: "DEVICE_STATE_REVOKED",
+		3: "DEVICE_STATE_WAITING",
+		4: "DEVICE_STATE_DORMANT",
+		5: "DEVICE_STATE_UNCONFIRMED",
 	}
 	DeviceState_value = map[string]int32{
 		"DEVICE_STATE_UNSPECIFIED": 0,
 		"DEVICE_STATE_TRUSTED":     1,
 		"DEVICE_STATE_REVOKED":     2,
+		"DEVICE_STATE_WAITING":     3,
+		"DEVICE_STATE_DORMANT":     4,
+		"DEVICE_STATE_UNCONFIRMED": 5,
 	}
 )
 
@@ -144,7 +158,7 @@ func (DeviceState) EnumDescriptor() ([]byte, []int) {
 	return file_countersign_v1_device_proto_rawDescGZIP(), []int{1}
 }
 
-// Device is a device of an account: a holder of two keys, trusted or revoked.
+// Device is a device of an account: a holder of two keys.
 type Device struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key id of the device's identity key: SHA-256 of its DER
@@ -1214,11 +1228,14 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x11DEVICE_KIND_PHONE\x10\x03\x12\x16\n" +
 	"\x12DEVICE_KIND_TABLET\x10\x04\x12\x15\n" +
 	"\x11DEVICE_KIND_WATCH\x10\x05\x12\x15\n" +
-	"\x11DEVICE_KIND_OTHER\x10\x06*_\n" +
+	"\x11DEVICE_KIND_OTHER\x10\x06*\xb1\x01\n" +
 	"\vDeviceState\x12\x1c\n" +
 	"\x18DEVICE_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DEVICE_STATE_TRUSTED\x10\x01\x12\x18\n" +
-	"\x14DEVICE_STATE_REVOKED\x10\x022\xf6\x04\n" +
+	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
+	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
+	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xf6\x04\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +

@@ -71,6 +71,15 @@ const (
 	// ABORTED. The same device opened a newer stream. If this process did not,
 	// another one holds the device's key.
 	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 24
+	// PERMISSION_DENIED. The device was enrolled with a recovery code and its
+	// waiting time is not over; call again then.
+	ErrorReason_ERROR_REASON_DEVICE_WAITING ErrorReason = 25
+	// PERMISSION_DENIED. The device was not seen for 90 days; another device of
+	// the account or an administrator can readmit it.
+	ErrorReason_ERROR_REASON_DEVICE_DORMANT ErrorReason = 26
+	// PERMISSION_DENIED. The server was restored from a backup and nobody has
+	// confirmed the device since; an administrator can.
+	ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED ErrorReason = 27
 	// NOT_FOUND. There is no such account.
 	ErrorReason_ERROR_REASON_ACCOUNT_UNKNOWN ErrorReason = 40
 	// ALREADY_EXISTS. An account of that name exists.
@@ -153,6 +162,9 @@ var (
 		22:  "ERROR_REASON_DEVICE_REVOKED",
 		23:  "ERROR_REASON_CALLER_NOT_ALLOWED",
 		24:  "ERROR_REASON_STREAM_REPLACED",
+		25:  "ERROR_REASON_DEVICE_WAITING",
+		26:  "ERROR_REASON_DEVICE_DORMANT",
+		27:  "ERROR_REASON_DEVICE_UNCONFIRMED",
 		40:  "ERROR_REASON_ACCOUNT_UNKNOWN",
 		41:  "ERROR_REASON_ACCOUNT_EXISTS",
 		42:  "ERROR_REASON_ACCOUNT_SUSPENDED",
@@ -194,6 +206,9 @@ var (
 		"ERROR_REASON_DEVICE_REVOKED":            22,
 		"ERROR_REASON_CALLER_NOT_ALLOWED":        23,
 		"ERROR_REASON_STREAM_REPLACED":           24,
+		"ERROR_REASON_DEVICE_WAITING":            25,
+		"ERROR_REASON_DEVICE_DORMANT":            26,
+		"ERROR_REASON_DEVICE_UNCONFIRMED":        27,
 		"ERROR_REASON_ACCOUNT_UNKNOWN":           40,
 		"ERROR_REASON_ACCOUNT_EXISTS":            41,
 		"ERROR_REASON_ACCOUNT_SUSPENDED":         42,
@@ -254,8 +269,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xaf\n" +
-	"\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\x96\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -269,7 +283,10 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_DEVICE_UNKNOWN\x10\x15\x12\x1f\n" +
 	"\x1bERROR_REASON_DEVICE_REVOKED\x10\x16\x12#\n" +
 	"\x1fERROR_REASON_CALLER_NOT_ALLOWED\x10\x17\x12 \n" +
-	"\x1cERROR_REASON_STREAM_REPLACED\x10\x18\x12 \n" +
+	"\x1cERROR_REASON_STREAM_REPLACED\x10\x18\x12\x1f\n" +
+	"\x1bERROR_REASON_DEVICE_WAITING\x10\x19\x12\x1f\n" +
+	"\x1bERROR_REASON_DEVICE_DORMANT\x10\x1a\x12#\n" +
+	"\x1fERROR_REASON_DEVICE_UNCONFIRMED\x10\x1b\x12 \n" +
 	"\x1cERROR_REASON_ACCOUNT_UNKNOWN\x10(\x12\x1f\n" +
 	"\x1bERROR_REASON_ACCOUNT_EXISTS\x10)\x12\"\n" +
 	"\x1eERROR_REASON_ACCOUNT_SUSPENDED\x10*\x12\"\n" +
