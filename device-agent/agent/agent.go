@@ -108,8 +108,8 @@ type Agent struct {
 }
 
 // Open makes an Agent for the trusted device in dir. The error wraps
-// [ErrNotEnrolled] if there is none or its enrolment is not finished, and the
-// errors of [keystore.Open] if its keys cannot be used. Open does not use the
+// [ErrNotEnrolled] if there is none or its enrolment is not finished, [ErrLost] if
+// its keys or its counter are gone, and the errors of [keystore.Open] if its keys cannot be used. Open does not use the
 // network. The Agent needs no closing; what it opens, [Agent.Run] closes.
 func Open(dir, passphrase string) (*Agent, error) {
 	state, err := LoadState(dir)
@@ -117,7 +117,10 @@ func Open(dir, passphrase string) (*Agent, error) {
 		return nil, err
 	}
 	if state.Phase != Trusted {
-		return nil, fmt.Errorf("%w: it was begun and not finished: run countersign-agent enroll again, alone", ErrNotEnrolled)
+		return nil, &explained{"the enrolment that was begun in " + dir + " is not finished: run countersign-agent enroll again, alone", ErrNotEnrolled}
+	}
+	if err := whole(dir, state); err != nil {
+		return nil, err
 	}
 	keys, err := keystore.Open(dir, passphrase)
 	if err != nil {
@@ -132,7 +135,7 @@ func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
 		return nil, fmt.Errorf("looking at the identity key: %w", err)
 	}
 	if device != state.Device {
-		return nil, fmt.Errorf("%s: the keys are not those of the device that %s names: restore both from one backup, or enrol this device anew", dir, stateName)
+		return nil, fmt.Errorf("%s: the keys are not those of the device that %s names: restore both from one backup, or move it away and enrol this device anew", dir, stateName)
 	}
 	approvalKey, err := pin.KeyID(keys.Approval.Public())
 	if err != nil {

@@ -66,27 +66,39 @@ func (h *house) must(err error) {
 	}
 }
 
-// start starts the server on the address that it had before.
+// command is how the server is started, on the address that it had before.
+func (h *house) command() []string {
+	return []string{"serve", "--data-dir", h.data, "--listen", h.address, "--devices-per-account", "100"}
+}
+
 func (h *house) start() {
 	h.t.Helper()
-	h.server = exec.Command(filepath.Join(bin, "countersign-server"), "serve", "--data-dir", h.data, "--listen", h.address,
-		"--devices-per-account", "100")
+	h.must(h.restart())
+}
+
+// restart starts the server; it may be called from any goroutine.
+func (h *house) restart() error {
+	h.server = exec.Command(filepath.Join(bin, "countersign-server"), h.command()...)
 	h.server.Stderr = os.Stderr
 	if !testing.Verbose() {
 		h.server.Stderr = io.Discard
 	}
 	out, err := h.server.StdoutPipe()
-	h.must(err)
-	h.must(h.server.Start())
+	if err != nil {
+		return err
+	}
+	if err := h.server.Start(); err != nil {
+		return err
+	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if _, address, ready := strings.Cut(lines.Text(), "ready, listening on "); ready {
 			h.address = address
 			go io.Copy(io.Discard, out)
-			return
+			return nil
 		}
 	}
-	h.t.Fatalf("the server ended before it was ready: %v", h.server.Wait())
+	return fmt.Errorf("the server ended before it was ready: %v", h.server.Wait())
 }
 
 func (h *house) kill() {

@@ -11,6 +11,7 @@ import (
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/text"
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
 type enrollCmd struct {
@@ -75,6 +76,9 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	state, err := agent.Enroll(ctx, agent.Enrollment{Dir: env.dir, Passphrase: passphrase, Link: link, Name: name, Kind: c.Kind})
+	if agent.Reason(err) == pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED {
+		return explain(err)
+	}
 	if err != nil {
 		return err
 	}

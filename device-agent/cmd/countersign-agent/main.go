@@ -10,8 +10,8 @@
 //	0  done; run was stopped by a signal, by Ctrl-C or by --once
 //	1  it failed; standard error says why
 //	2  the command line is wrong
-//	3  this device is not trusted: it is not enrolled, was revoked, or its
-//	   keys are in use by another process
+//	3  this device is not trusted: it is not enrolled, was revoked, its keys
+//	   are gone, or are in use by another process
 //	4  sign-in: denied
 //	5  sign-in, enroll: nobody answered in time, or it was cancelled
 //	6  sign-in, enroll: the code was wrong, and there are no more tries or no other code
@@ -118,7 +118,7 @@ func exitCode(err error) int {
 	if exit, ok := errors.AsType[exitErr](err); ok {
 		return exit.code
 	}
-	if errors.Is(err, agent.ErrNotEnrolled) {
+	if errors.Is(err, agent.ErrNotEnrolled) || errors.Is(err, agent.ErrLost) {
 		return exitNotTrusted
 	}
 	switch agent.Reason(err) {
