@@ -174,7 +174,7 @@ func dump(t *testing.T, store approval.Store) string {
 	var all strings.Builder
 	err := store.View(t.Context(), func(tx approval.Tx) error {
 		for _, bucket := range []string{"accounts", "devices_of_account", "keys", "invitations", "applications", "tokens", "sign_ins",
-			"open", "asked", "requested_codes", "failures", "trust_requests", "records"} {
+			"open", "asked", "requested_codes", "failures", "ringing", "requesters", "records"} {
 			for key, value := range tx.Ascend(bucket, "") {
 				fmt.Fprintf(&all, "%s/%s = %s\n", bucket, key, value)
 			}

@@ -44,6 +44,7 @@ const (
 	ReasonTooManyFailures
 	ReasonCodeWrong
 	ReasonCodesClosed
+	ReasonRateLimited
 	reasonEnd
 )
 

@@ -96,3 +96,19 @@ func (f *failures) wrong(kind codeKind, lane Lane, now time.Time) (closed bool) 
 
 // right ends the run of wrong codes, and clears nothing else.
 func (f *failures) right() { f.Run = 0 }
+
+// barredUntil returns when codes of the kind are compared again after too many
+// wrong ones; zero if they are now.
+func (f *failures) barredUntil(kind codeKind, now time.Time) time.Time {
+	var until time.Time
+	for _, b := range failureBudgets[kind] {
+		if f.within(kind, b.window, now) < b.most {
+			continue
+		}
+		times := f.Times[kind]
+		if ends := times[len(times)-b.most].Add(b.window); ends.After(until) {
+			until = ends
+		}
+	}
+	return until
+}

@@ -23,6 +23,7 @@ type Secrets struct {
 	codes      []byte // MAC key of the codes after Allow
 	requested  []byte // MAC key of the codes that are asked for
 	nonces     []byte // MAC key of the nonces in prompts
+	requesters []byte // MAC key of the tokens of known requesters
 	signing    crypto.Signer
 	signingID  string
 	signingJWK statement.JWK
@@ -51,6 +52,7 @@ func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
 		"countersign v1 code after allow": &s.codes,
 		"countersign v1 requested code":   &s.requested,
 		"countersign v1 prompt nonce":     &s.nonces,
+		"countersign v1 requester token":  &s.requesters,
 	} {
 		if *key, err = hkdf.Key(sha256.New, root, nil, info, 32); err != nil {
 			return nil, fmt.Errorf("deriving keys: %w", err)
@@ -87,6 +89,11 @@ func (s *Secrets) requestedCode(account, id string) string {
 // nonce returns the nonce in the prompt of a sign-in on one device.
 func (s *Secrets) nonce(signIn, device string) string {
 	return base64.RawURLEncoding.EncodeToString(mac(s.nonces, signIn, device))
+}
+
+// requesterToken returns what a known requester shows.
+func (s *Secrets) requesterToken(account, application, id string) string {
+	return pin.Base32.EncodeToString(mac(s.requesters, account, application, id))[:requesterTokenLength]
 }
 
 // String and the others below keep the keys out of logs.

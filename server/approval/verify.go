@@ -15,6 +15,11 @@ import (
 type Admission struct {
 	Grant   string // JWT, see [statement.Grant]
 	Receipt Receipt
+
+	// RequesterToken makes the requester a known one at its next sign-in,
+	// until RequesterExpires.
+	RequesterToken   string
+	RequesterExpires time.Time
 }
 
 // A Receipt is what the device signed, with the key to check it.
@@ -35,12 +40,14 @@ const (
 // grant made, so that a code works once whatever happens to the answer.
 func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Admission, error) {
 	now := b.now()
+	requester := newSignInID(now) // for a requester that is not known yet
+	var admission Admission
 	var v verification
 	var signIn SignIn
 	var refusal error
 	var ring []string
 	err := b.store.Update(ctx, func(tx Tx) (err error) {
-		v, signIn, refusal, ring = verification{}, SignIn{}, nil, nil
+		admission, v, signIn, refusal, ring = Admission{}, verification{}, SignIn{}, nil, nil
 		app, s, err := ownSignIn(tx, token, id)
 		if err != nil {
 			return err
@@ -80,6 +87,11 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 			return refusal
 		}
 		ring = b.trustedIDs(tx, a.Name, now)
+		if refusal == nil {
+			if admission.RequesterToken, admission.RequesterExpires, err = b.know(tx, app, &signIn, requester, now); err != nil {
+				return err
+			}
+		}
 		return v.write(tx, now, Actor{Kind: ActorApplication, ID: app.ID}, &signIn)
 	})
 	if err != nil {
@@ -90,14 +102,17 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 	if refusal != nil {
 		return Admission{}, refusal
 	}
-	return b.admit(&signIn, &v, now)
+	if err := b.admit(&admission, &signIn, &v, now); err != nil {
+		return Admission{}, err
+	}
+	return admission, nil
 }
 
 // verification is what one try is about.
 type verification struct {
 	account   string
 	lane      Lane
-	failures  *failures // of the account in the lane
+	failures  *failures      // of the account in the lane
 	approver  *Device        // that allowed the sign-in, if one did
 	allowed   string         // the code after Allow; empty if there is none
 	requested *requestedCode // the code asked for without a prompt, if there is one
@@ -165,6 +180,9 @@ func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) erro
 			}
 		}
 		v.failures.right()
+		if err := endVain(tx, v.account, v.lane, now); err != nil {
+			return err
+		}
 	} else {
 		v.closed = v.failures.wrong(codesShown, v.lane, now)
 	}
@@ -206,7 +224,7 @@ func (v *verification) acr() string {
 }
 
 // admit makes the grant and the receipt for a sign-in whose code is used up.
-func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, error) {
+func (b *Broker) admit(a *Admission, s *SignIn, v *verification, now time.Time) error {
 	key := "swk"
 	if v.matched.KeyStorage == "tpm" {
 		key = "hwk"
@@ -224,11 +242,11 @@ func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, er
 		Sub:      s.Account,
 	})
 	if err != nil {
-		return Admission{}, fmt.Errorf("signing the grant: %w", err)
+		return fmt.Errorf("signing the grant: %w", err)
 	}
-	receipt := Receipt{Statement: s.Decision, Device: v.matched.ID, ApprovalKey: v.matched.ApprovalKey}
+	a.Grant, a.Receipt = grant, Receipt{Statement: s.Decision, Device: v.matched.ID, ApprovalKey: v.matched.ApprovalKey}
 	if v.byRequested {
-		receipt.Statement = v.requested.Statement
+		a.Receipt.Statement = v.requested.Statement
 	}
-	return Admission{Grant: grant, Receipt: receipt}, nil
+	return nil
 }

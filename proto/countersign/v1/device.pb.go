@@ -363,7 +363,7 @@ func (*WatchPromptsRequest) Descriptor() ([]byte, []int) {
 // WatchPromptsResponse is all that the device must show now.
 type WatchPromptsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The open prompts, oldest first.
+	// The open prompts, oldest first: those that ring, then those that are silent.
 	Prompts []*Prompt `protobuf:"bytes,1,rep,name=prompts,proto3" json:"prompts,omitempty"`
 	// The codes this device has earned by Allow and that are still good, oldest
 	// first, so that a device that was restarted can show them again.
@@ -444,7 +444,11 @@ type Prompt struct {
 	// The prompt itself: canonical JSON as docs/protocol.md defines it, at most
 	// 4 KiB. The device shows what exactly these bytes say and signs them with
 	// its decision.
-	Document      []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	Document []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	// It rings nobody, because the account was rung too often lately or because
+	// such a requester was said not to be the owner. Show it behind those that
+	// ring, without a bell and without taking the screen, and say so.
+	Silent        bool `protobuf:"varint,3,opt,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -491,6 +495,13 @@ func (x *Prompt) GetDocument() []byte {
 		return x.Document
 	}
 	return nil
+}
+
+func (x *Prompt) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
 }
 
 // OutstandingCode is a code that this device has been shown and that was not
@@ -944,6 +955,89 @@ func (x *RevokeDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+// UnlockRequest carries the wish to unlock.
+type UnlockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-unlock+jws by the caller's approval key, at most 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockRequest) Reset() {
+	*x = UnlockRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockRequest) ProtoMessage() {}
+
+func (x *UnlockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockRequest.ProtoReflect.Descriptor instead.
+func (*UnlockRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *UnlockRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// UnlockResponse has no fields.
+type UnlockResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockResponse) Reset() {
+	*x = UnlockResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockResponse) ProtoMessage() {}
+
+func (x *UnlockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockResponse.ProtoReflect.Descriptor instead.
+func (*UnlockResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{14}
+}
+
 // UpdateDeviceRequest changes the caller's own record.
 type UpdateDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -955,7 +1049,7 @@ type UpdateDeviceRequest struct {
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1061,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1074,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{13}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1001,7 +1095,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1107,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1120,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{14}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1045,7 +1139,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1151,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1164,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1090,7 +1184,7 @@ type GetSelfResponse struct {
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1196,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1209,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1178,11 +1272,12 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
 	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"B\n" +
+	"serverTime\"Z\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
-	"\bdocument\x18\x02 \x01(\fR\bdocument\"\x9c\x01\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x16\n" +
+	"\x06silent\x18\x03 \x01(\bR\x06silent\"\x9c\x01\n" +
 	"\x0fOutstandingCode\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1208,7 +1303,10 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x13RevokeDeviceRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"F\n" +
 	"\x14RevokeDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\")\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"-\n" +
+	"\rUnlockRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\x10\n" +
+	"\x0eUnlockResponse\")\n" +
 	"\x13UpdateDeviceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
@@ -1235,14 +1333,15 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xf6\x04\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xbf\x05\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
 	"\n" +
 	"CreateCode\x12!.countersign.v1.CreateCodeRequest\x1a\".countersign.v1.CreateCodeResponse\x12V\n" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
-	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12Y\n" +
+	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12G\n" +
+	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
 	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
@@ -1259,7 +1358,7 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_countersign_v1_device_proto_goTypes = []any{
 	(DeviceKind)(0),               // 0: countersign.v1.DeviceKind
 	(DeviceState)(0),              // 1: countersign.v1.DeviceState
@@ -1276,45 +1375,49 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*ListDevicesResponse)(nil),   // 12: countersign.v1.ListDevicesResponse
 	(*RevokeDeviceRequest)(nil),   // 13: countersign.v1.RevokeDeviceRequest
 	(*RevokeDeviceResponse)(nil),  // 14: countersign.v1.RevokeDeviceResponse
-	(*UpdateDeviceRequest)(nil),   // 15: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),  // 16: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),        // 17: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),       // 18: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*UnlockRequest)(nil),         // 15: countersign.v1.UnlockRequest
+	(*UnlockResponse)(nil),        // 16: countersign.v1.UnlockResponse
+	(*UpdateDeviceRequest)(nil),   // 17: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),  // 18: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),        // 19: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),       // 20: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	19, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	19, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	19, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	21, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	21, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	21, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
 	5,  // 5: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
 	6,  // 6: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	19, // 7: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	19, // 8: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 9: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 10: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 7: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	21, // 8: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 9: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 10: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
 	2,  // 11: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
 	2,  // 12: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 13: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 14: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	19, // 15: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	21, // 15: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
 	3,  // 16: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
 	7,  // 17: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
 	9,  // 18: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
 	11, // 19: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
 	13, // 20: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	15, // 21: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	17, // 22: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 23: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 24: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 25: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 26: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	14, // 27: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	16, // 28: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	18, // 29: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
+	15, // 21: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	17, // 22: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	19, // 23: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 24: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 25: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 26: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 27: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	14, // 28: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	16, // 29: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	18, // 30: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	20, // 31: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
 	16, // [16:16] is the sub-list for extension extendee
 	0,  // [0:16] is the sub-list for field type_name
@@ -1331,7 +1434,7 @@ func file_countersign_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
