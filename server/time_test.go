@@ -223,7 +223,7 @@ func testSlowReader(t *testing.T, wakes bool) {
 		}
 	}()
 	for !strings.Contains(b.log.String(), "reason=SLOW_READER") {
-		time.Sleep(10 * time.Second)
+		time.Sleep(time.Second)
 		// The account bears three at a time, so those that are there give way
 		// to others: each change is one more message that finds no room.
 		if _, err := b.broker.CancelSignIn(t.Context(), b.token, last.ID); err != nil {

@@ -43,6 +43,7 @@ const (
 	ReasonTooManyTries
 	ReasonTooManyFailures
 	ReasonCodeWrong
+	ReasonCodeRefused
 	ReasonCodesClosed
 	ReasonRateLimited
 	reasonEnd

@@ -1,5 +1,7 @@
 package approval
 
+import "time"
+
 // Buckets returns the names of all buckets, so that tests can look at all
 // that is stored.
 func Buckets() []string {
@@ -9,3 +11,10 @@ func Buckets() []string {
 		bucketRecords, bucketRecordsOfAccount,
 	}
 }
+
+// SetRestored makes the Broker believe that its store was restored from a
+// backup at a moment.
+func (b *Broker) SetRestored(t time.Time) { b.restored = t }
+
+// SaveDevice stores a device with its index.
+var SaveDevice = saveDevice

@@ -24,6 +24,7 @@ type Secrets struct {
 	requested  []byte // MAC key of the codes that are asked for
 	nonces     []byte // MAC key of the nonces in prompts
 	requesters []byte // MAC key of the tokens of known requesters
+	offline    []byte // MAC key of the devices' secrets for offline codes
 	signing    crypto.Signer
 	signingID  string
 	signingJWK statement.JWK
@@ -53,6 +54,7 @@ func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
 		"countersign v1 requested code":   &s.requested,
 		"countersign v1 prompt nonce":     &s.nonces,
 		"countersign v1 requester token":  &s.requesters,
+		"countersign v1 offline secret":   &s.offline,
 	} {
 		if *key, err = hkdf.Key(sha256.New, root, nil, info, 32); err != nil {
 			return nil, fmt.Errorf("deriving keys: %w", err)
@@ -94,6 +96,13 @@ func (s *Secrets) nonce(signIn, device string) string {
 // requesterToken returns what a known requester shows.
 func (s *Secrets) requesterToken(account, application, id string) string {
 	return pin.Base32.EncodeToString(mac(s.requesters, account, application, id))[:requesterTokenLength]
+}
+
+// offlineSecret returns the 32 bytes from which a device makes its offline codes.
+// They are another device's never, and another deployment's neither, should
+// somebody use one root key for two.
+func (s *Secrets) offlineSecret(deployment string, d *Device) []byte {
+	return mac(s.offline, deployment, d.ID, d.ApprovalID)
 }
 
 // String and the others below keep the keys out of logs.

@@ -24,7 +24,10 @@ type world struct {
 	config  approval.Config
 	broker  *approval.Broker
 	admin   approval.Administrator
+	begun   []begun // by begin
 }
+
+type begun struct{ token, id string }
 
 // newWorld returns a world on the store; nil means one in memory whose
 // functions all run twice.
@@ -97,6 +100,7 @@ type device struct {
 	account  string
 	approval *ecdsa.PrivateKey
 	counter  uint64
+	secret   []byte // for offline codes
 }
 
 func (w *world) newDevice() *device {
@@ -135,16 +139,25 @@ func (w *world) enroll(account string) *device {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	d.account = got.Account
+	d.account, d.secret = got.Account, w.broker.OfflineSecret(&got)
 	return d
 }
 
+// begin begins a sign-in of a requester that is not known, in a session of its
+// own. If these have all places of the account, the oldest that was begun here is
+// called off.
 func (w *world) begin(token, account string) approval.SignIn {
 	w.t.Helper()
 	s, err := w.broker.BeginSignIn(w.t.Context(), token, w.asking(account, "", "203.0.113.7"))
+	for errors.Is(err, &approval.Error{Reason: approval.ReasonTooManySignIns}) && len(w.begun) > 0 {
+		w.broker.CancelSignIn(w.t.Context(), w.begun[0].token, w.begun[0].id)
+		w.begun = w.begun[1:]
+		s, err = w.broker.BeginSignIn(w.t.Context(), token, w.asking(account, "", "203.0.113.7"))
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.begun = append(w.begun, begun{token, s.ID})
 	return s
 }
 

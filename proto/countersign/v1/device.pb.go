@@ -731,7 +731,12 @@ type CreateCodeResponse struct {
 	// Six decimal digits.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// When the code stops being good.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// 32 bytes from which the device makes its offline codes, for a device that
+	// has lost them or was enrolled before there were any.
+	OfflineSecret []byte `protobuf:"bytes,3,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// The server's time, by which codes end and offline codes are made.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -776,6 +781,20 @@ func (x *CreateCodeResponse) GetCode() string {
 func (x *CreateCodeResponse) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
 	}
 	return nil
 }
@@ -1177,7 +1196,9 @@ type GetSelfResponse struct {
 	// The deployment id, 26 lower-case base32 characters.
 	DeploymentId string `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
 	// The server's time.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// As in EnrollDeviceResponse, whose answer may have been lost.
+	OfflineSecret []byte `protobuf:"bytes,6,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1261,13 @@ func (x *GetSelfResponse) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetSelfResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
@@ -1292,11 +1320,14 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"1\n" +
 	"\x11CreateCodeRequest\x12\x1c\n" +
-	"\tstatement\x18\x01 \x01(\tR\tstatement\"e\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\xc9\x01\n" +
 	"\x12CreateCodeResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x14\n" +
+	"expireTime\x12%\n" +
+	"\x0eoffline_secret\x18\x03 \x01(\fR\rofflineSecret\x12;\n" +
+	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\"\x14\n" +
 	"\x12ListDevicesRequest\"G\n" +
 	"\x13ListDevicesResponse\x120\n" +
 	"\adevices\x18\x01 \x03(\v2\x16.countersign.v1.DeviceR\adevices\"3\n" +
@@ -1311,13 +1342,14 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\xd0\x01\n" +
+	"\x0eGetSelfRequest\"\xf7\x01\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
 	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime*\xb9\x01\n" +
+	"serverTime\x12%\n" +
+	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1395,32 +1427,33 @@ var file_countersign_v1_device_proto_depIdxs = []int32{
 	21, // 8: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
 	21, // 9: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
 	21, // 10: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 11: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 12: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 13: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 14: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	21, // 15: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 16: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 17: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 18: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 19: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	13, // 20: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	15, // 21: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
-	17, // 22: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	19, // 23: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 24: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 25: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 26: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 27: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	14, // 28: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	16, // 29: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
-	18, // 30: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	20, // 31: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	21, // 11: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 12: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 13: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 14: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 15: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	21, // 16: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	3,  // 17: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 18: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 19: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 20: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	13, // 21: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	15, // 22: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	17, // 23: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	19, // 24: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 25: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 26: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 27: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 28: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	14, // 29: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	16, // 30: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	18, // 31: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	20, // 32: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	25, // [25:33] is the sub-list for method output_type
+	17, // [17:25] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
