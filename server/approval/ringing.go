@@ -183,12 +183,12 @@ func wasNotMe(tx Tx, now time.Time, s *SignIn, by Record) (all bool, err error) 
 	if err := r.save(tx, s.Account); err != nil {
 		return false, err
 	}
-	by.Event, by.Address, by.Detail = EventSourceSilenced, s.Requester.Address, "for "+sourceSilence.String()+": "+s.Source
+	by.Event, by.Address, by.Detail = EventSourceSilenced, s.Requester.Address, s.Source+", for 20 minutes"
 	if err := recordSignIn(tx, now, s, by); err != nil {
 		return false, err
 	}
 	if all {
-		by.Event, by.Address, by.Detail = EventLaneSilenced, "", "for "+laneSilence.String()
+		by.Event, by.Address, by.Detail = EventLaneSilenced, "", "for an hour"
 		if err := recordSignIn(tx, now, s, by); err != nil {
 			return false, err
 		}

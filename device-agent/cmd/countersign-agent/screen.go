@@ -164,7 +164,7 @@ func (c *canvas) idle(d *desk, now time.Time) {
 	case silent > 0:
 		c.text(bold, silentWaiting(silent))
 		c.blank()
-		c.text("", "Your account was asked too often lately, or you said that such a request wasn't you. If you are signing in just now, yours is here.")
+		c.text("", "Your account was asked too often lately, or you said that such a request wasn't you. If you are signing in just now, yours may be among them. If not, let them be: they end by themselves.")
 		c.blank()
 		c.key("s", "Show it")
 		c.blank()
