@@ -12,8 +12,8 @@
 // [Parse] forgives what people do to it: small letters, other groups, and the
 // four letters that the alphabet lacks.
 //
-// The server derives codes from a key that lies outside its store and keeps only
-// hashes. See docs/decisions/0007-recovery-codes.md.
+// The server derives codes from a key that lies outside its store, and keeps only
+// hashes that need another such key.
 package recovery
 
 import (

@@ -97,6 +97,7 @@ type device struct {
 	account  string
 	approval *ecdsa.PrivateKey
 	counter  uint64
+	codes    []string // recovery codes that it was shown when it was enrolled
 }
 
 func (w *world) newDevice() *device {
@@ -135,7 +136,7 @@ func (w *world) enroll(account string) *device {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	d.account = got.Account
+	d.account, d.codes = got.Account, got.RecoveryCodes
 	return d
 }
 
