@@ -48,6 +48,7 @@ const (
 	EventSignInCancelled    Event = "sign_in.cancelled"
 	EventCodeRequested      Event = "code.requested"
 	EventCodeWrong          Event = "code.wrong"
+	EventCodesClosed        Event = "account.codes_closed"
 )
 
 // Events returns every event, for documentation tests.
@@ -58,6 +59,6 @@ func Events() []Event {
 		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
-		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
+		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
 	}
 }

@@ -16,11 +16,11 @@ type step struct {
 	cause     CancelCause // stepCancel
 
 	// stepTry: whether the account has a code that was asked for without a
-	// prompt; whether too many wrong codes were typed for the account; and the
+	// prompt; why no code may be compared for the account now, if so; and the
 	// comparison, which is made only once the machine has counted the try.
 	requested   bool
 	denialFinal bool // by the application's policy
-	exhausted   bool
+	barred      error
 	matches     func() bool
 }
 
@@ -112,8 +112,8 @@ func (s SignIn) try(st step, now time.Time) (SignIn, error) {
 	default:
 		return s, s.closed(state)
 	}
-	if st.exhausted {
-		return s, refuse(ReasonTooManyFailures, "Too many wrong codes were typed for %s lately; no code is compared until later. If this was not you, tell an administrator.", s.Account)
+	if st.barred != nil {
+		return s, st.barred
 	}
 	s.Tries++
 	if st.matches() {

@@ -75,7 +75,7 @@ func TestEveryStepInEveryState(t *testing.T) {
 		"wrong code":          try(false, false),
 		"right, requested":    try(true, true),
 		"wrong, requested":    try(false, true),
-		"right, but too many": {kind: stepTry, requested: true, exhausted: true, matches: func() bool { panic("compared") }},
+		"right, but too many": {kind: stepTry, requested: true, barred: refuse(ReasonTooManyFailures, ""), matches: func() bool { panic("compared") }},
 		"cancel":              {kind: stepCancel, cause: CancelApplication},
 	}
 	type result struct {
@@ -219,34 +219,5 @@ func TestSignInIDsSortByTimeAndNeverRepeat(t *testing.T) {
 	}
 	if a, b := newSignInID(begun), newSignInID(begun); a == b || a[:9] != b[:9] {
 		t.Errorf("ids of one moment = %q, %q, want the same time and other random bits", a, b)
-	}
-}
-
-func TestFailureBudgets(t *testing.T) {
-	now := begun
-	var f failures
-	for i := range 10 {
-		if f.exhausted(now) {
-			t.Fatalf("exhausted after %d failures", i)
-		}
-		f.add(now)
-	}
-	if !f.exhausted(now.Add(24*time.Hour - 1)) {
-		t.Error("10 failures in 24 hours did not exhaust the budget")
-	}
-	if f.exhausted(now.Add(24 * time.Hour)) {
-		t.Error("the window did not move on")
-	}
-	for day := 1; day <= 2; day++ {
-		for range 10 {
-			f.add(now.Add(time.Duration(day) * 24 * time.Hour))
-		}
-	}
-	if !f.exhausted(now.Add(29 * 24 * time.Hour)) {
-		t.Error("30 failures in 30 days did not exhaust the budget")
-	}
-	f.add(now.Add(31 * 24 * time.Hour))
-	if len(f.Times) != 11 {
-		t.Errorf("%d times are kept, want those of 30 days", len(f.Times))
 	}
 }

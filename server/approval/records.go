@@ -44,7 +44,7 @@ import (
 //	candidates
 //	  <device>                          newest sign-in in which the device asks to be trusted, as text
 //	failures
-//	  <account>                         failures
+//	  <account>/<lane>                  failures
 //	recovery
 //	  <account>                         recoverySet, at most one
 //	recovery_tries                      refused recovery codes; bounded

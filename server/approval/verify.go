@@ -70,7 +70,7 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 			kind:        stepTry,
 			requested:   v.requested != nil,
 			denialFinal: app.Policy.DenialFinal,
-			exhausted:   v.failures.exhausted(now),
+			barred:      v.failures.barred(codesShown, now),
 			matches:     func() bool { return v.compare(digits) },
 		}, now)
 		if signIn.Tries == s.Tries { // nothing was compared, so nothing has changed
@@ -86,6 +86,7 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		return Admission{}, err
 	}
 	b.hub.ring(ring, id)
+	b.warnClosed(&v)
 	if refusal != nil {
 		return Admission{}, refusal
 	}
@@ -94,7 +95,9 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 
 // verification is what one try is about.
 type verification struct {
-	failures  *failures
+	account   string
+	lane      Lane
+	failures  *failures // of the account in the lane
 	approver  *Device        // that allowed the sign-in, if one did
 	allowed   string         // the code after Allow; empty if there is none
 	requested *requestedCode // the code asked for without a prompt, if there is one
@@ -104,16 +107,16 @@ type verification struct {
 	// matched is the device whose code it was, nil before a match.
 	matched     *Device
 	byRequested bool
+
+	closed bool // this try was one too many wrong ones in a row
 }
 
 // outstanding finds the codes that exist for a sign-in. The code after Allow
 // exists only while the device that allowed is trusted.
 func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v verification, err error) {
-	if v.failures, err = load[failures](tx, bucketFailures, a.Name); err != nil {
+	v.account, v.lane = a.Name, s.Lane
+	if v.failures, err = loadFailures(tx, a.Name, s.Lane); err != nil {
 		return v, err
-	}
-	if v.failures == nil {
-		v.failures = &failures{}
 	}
 	if s.At(now) == Approved {
 		if v.approver, err = load[Device](tx, bucketDevices, s.DecidedBy); err != nil {
@@ -161,14 +164,22 @@ func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) erro
 				return err
 			}
 		}
+		v.failures.right()
 	} else {
-		v.failures.add(now)
-		if err := save(tx, bucketFailures, after.Account, v.failures); err != nil {
-			return err
-		}
+		v.closed = v.failures.wrong(codesShown, v.lane, now)
+	}
+	if err := v.failures.save(tx, v.account, v.lane); err != nil {
+		return err
 	}
 	if err := recordSignIn(tx, now, after, r); err != nil {
 		return err
+	}
+	if v.closed {
+		if err := recordSignIn(tx, now, after, Record{
+			Event: EventCodesClosed, Actor: Actor{Kind: ActorServer}, Detail: string(v.lane),
+		}); err != nil {
+			return err
+		}
 	}
 	if after.At(now) == Cancelled {
 		if err := recordSignIn(tx, now, after, Record{
@@ -178,6 +189,13 @@ func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) erro
 		}
 	}
 	return saveSignIn(tx, now, after)
+}
+
+// warnClosed tells the operator what write has put on record.
+func (b *Broker) warnClosed(v *verification) {
+	if v.closed {
+		b.log.Warn("too many wrong codes in a row: no code is compared in this lane until the account is unlocked", "account", v.account, "lane", v.lane)
+	}
 }
 
 func (v *verification) acr() string {
