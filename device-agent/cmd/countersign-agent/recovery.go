@@ -123,15 +123,26 @@ func showRecoveryCodes(env *environment, state agent.State, codes []string) erro
 		}
 		fmt.Fprintln(env.out)
 	}
+	how := fmt.Sprintf("%s enroll --server %s --account %s --recovery", program, state.Server, state.Account)
+	if state.Pin == "" {
+		how += " --roots"
+	}
+	fmt.Fprintf(env.out, `
+Each works once, on a new device, when you have no trusted one left. Keep them on paper,
+away from your devices: whoever has one can enrol a device in your name. Write down, too,
+how to use them%s:
+
+  %s
+`, map[bool]string{true: ", and the words that the server's key must have then"}[state.Pin != ""], how)
+	if state.Pin != "" {
+		fmt.Fprintf(env.out, "  %s\n", agent.Fingerprint(state.Pin))
+	}
 	_, err := fmt.Fprintf(env.out, `
-Keep them on paper, away from your devices. Whoever has one can enrol a device in your
-name. Each works once, when you have no trusted device left, on a new device:
+If they are lost or used up, this makes new ones, and all older ones stop working:
 
-  %s enroll --server %s --account %s --recovery
+  %s recovery-codes renew
 
-Lost or used up: make new ones, which void these, with  %s recovery-codes renew
-
-`, program, state.Server, state.Account, env.command())
+`, env.command())
 	return err
 }
 

@@ -123,13 +123,18 @@ func (c *enrollCmd) server(ctx context.Context, env *environment) (agent.Server,
 	if err != nil {
 		return agent.Server{}, err
 	}
+	compare := "On a device that is trusted already,  " + program + ` status  shows the server's key in the same
+words. If they differ, somebody stands between, and would get to know your code.`
+	if c.Recovery {
+		compare = `The same words were shown below your recovery codes. If they differ, somebody stands
+between, and would get to know your code.`
+	}
 	fmt.Fprintf(env.err, `The server at %s shows this key:
 
   %s
 
-On a device that is trusted already,  %s status  shows the server's key in the same
-words. If they differ, somebody stands between, and would get to know your code.
-`, text.Escape(c.Server), agent.Fingerprint(key), program)
+%s
+`, text.Escape(c.Server), agent.Fingerprint(key), compare)
 	same, err := env.confirm(ctx, "Are the words the same?")
 	if err != nil {
 		return agent.Server{}, err

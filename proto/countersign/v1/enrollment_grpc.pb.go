@@ -42,8 +42,9 @@ type EnrollmentServiceClient interface {
 	// invitation is for, in one step: afterwards it is trusted or it is nothing.
 	// The device keeps its keys on disk before it calls. A call that is repeated
 	// with the same keys and the same invitation, because its answer was lost,
-	// succeeds again. The first device of an account gets the account's recovery
-	// codes, and the same again if it repeats the call within ten minutes.
+	// succeeds again. If the account has no recovery codes, as when this is its
+	// first device, ten are made and returned, and the same again if the call is
+	// repeated within ten minutes.
 	//
 	// Errors: UNAUTHENTICATED, STATEMENT_INVALID, STATEMENT_MISMATCH,
 	// INVALID_FIELD, INVITATION_INVALID, KEY_IN_USE, DEVICE_REVOKED,
@@ -177,8 +178,9 @@ type EnrollmentServiceServer interface {
 	// invitation is for, in one step: afterwards it is trusted or it is nothing.
 	// The device keeps its keys on disk before it calls. A call that is repeated
 	// with the same keys and the same invitation, because its answer was lost,
-	// succeeds again. The first device of an account gets the account's recovery
-	// codes, and the same again if it repeats the call within ten minutes.
+	// succeeds again. If the account has no recovery codes, as when this is its
+	// first device, ten are made and returned, and the same again if the call is
+	// repeated within ten minutes.
 	//
 	// Errors: UNAUTHENTICATED, STATEMENT_INVALID, STATEMENT_MISMATCH,
 	// INVALID_FIELD, INVITATION_INVALID, KEY_IN_USE, DEVICE_REVOKED,
