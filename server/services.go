@@ -32,7 +32,11 @@ func (e *enrollmentService) EnrollDevice(ctx context.Context, req *pb.EnrollDevi
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.EnrollDeviceResponse{Device: e.server.deviceMessage(&d.Device), RecoveryCodes: d.RecoveryCodes}, nil
+	return &pb.EnrollDeviceResponse{
+		Device:        e.server.deviceMessage(&d.Device),
+		OfflineSecret: e.server.broker.OfflineSecret(&d.Device),
+		RecoveryCodes: d.RecoveryCodes,
+	}, nil
 }
 
 // RequestTrust implements the API.
@@ -56,7 +60,7 @@ func (e *enrollmentService) CompleteTrust(ctx context.Context, req *pb.CompleteT
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d)}, nil
+	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d), OfflineSecret: e.server.broker.OfflineSecret(&d)}, nil
 }
 
 // RecoverDevice implements the API.
@@ -71,11 +75,12 @@ func (e *enrollmentService) RecoverDevice(ctx context.Context, req *pb.RecoverDe
 	if err != nil {
 		return nil, err
 	}
-	d := e.server.deviceMessage(&r.Device)
-	if d.GetState() == pb.DeviceState_DEVICE_STATE_TRUSTED {
+	resp := &pb.RecoverDeviceResponse{Device: e.server.deviceMessage(&r.Device), RecoveryCodesLeft: int32(r.CodesLeft)}
+	if resp.GetDevice().GetState() == pb.DeviceState_DEVICE_STATE_TRUSTED {
 		who.conn.promote(classDevice, who.device)
+		resp.OfflineSecret = e.server.broker.OfflineSecret(&r.Device)
 	}
-	return &pb.RecoverDeviceResponse{Device: d, RecoveryCodesLeft: int32(r.CodesLeft)}, nil
+	return resp, nil
 }
 
 type deviceService struct {
@@ -98,7 +103,12 @@ func (d *deviceService) CreateCode(ctx context.Context, req *pb.CreateCodeReques
 	if err != nil {
 		return nil, err
 	}
-	return &pb.CreateCodeResponse{Code: c.Digits, ExpireTime: timestamp(c.Expires)}, nil
+	return &pb.CreateCodeResponse{
+		Code:          c.Digits,
+		ExpireTime:    timestamp(c.Expires),
+		OfflineSecret: c.OfflineSecret,
+		ServerTime:    timestamp(time.Now()),
+	}, nil
 }
 
 // CreateRecoveryCodes implements the API.
@@ -149,6 +159,7 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		DeploymentId:      d.server.broker.Deployment(),
 		ServerTime:        timestamp(time.Now()),
 		RecoveryCodesLeft: int32(self.RecoveryCodes),
+		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 	}, nil
 }
 
@@ -180,7 +191,14 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 // VerifySignIn implements the API.
 func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRequest) (*pb.VerifySignInResponse, error) {
 	who := callerOf(ctx)
-	admission, err := g.server.broker.VerifySignIn(ctx, who.token, req.GetSignInId(), req.GetCode())
+	verify, typed := g.server.broker.VerifySignIn, req.GetCode()
+	if req.GetTrailingDigits() != "" {
+		if req.GetCode() != "" {
+			return nil, invalidField("trailing_digits", "give these or the code, not both")
+		}
+		verify, typed = g.server.broker.VerifyTrailing, req.GetTrailingDigits()
+	}
+	admission, err := verify(ctx, who.token, req.GetSignInId(), typed)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +207,8 @@ func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRe
 		return nil, err
 	}
 	return &pb.VerifySignInResponse{
-		Grant: admission.Grant,
+		Grant:      admission.Grant,
+		CodeLength: int32(admission.CodeLength),
 		Receipt: &pb.Receipt{
 			Statement:   admission.Receipt.Statement,
 			DeviceId:    admission.Receipt.Device,

@@ -44,6 +44,7 @@ const (
 	ReasonTooManyTries
 	ReasonTooManyFailures
 	ReasonCodeWrong
+	ReasonCodeRefused
 	ReasonCodesClosed
 	reasonEnd
 )

@@ -15,3 +15,10 @@ func Buckets() []string {
 		bucketRecords, bucketRecordsOfAccount,
 	}
 }
+
+// SetRestored makes the Broker believe that its store was restored from a
+// backup at a moment.
+func (b *Broker) SetRestored(t time.Time) { b.restored = t }
+
+// SaveDevice stores a device with its index.
+var SaveDevice = saveDevice

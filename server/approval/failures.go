@@ -1,6 +1,9 @@
 package approval
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A codeKind is a kind of code that can be guessed at.
 type codeKind string
@@ -56,6 +59,9 @@ func (f *failures) barred(kind codeKind, now time.Time) error {
 		return refuse(ReasonCodesClosed, "So many wrong codes were typed in a row that none is compared any more. Run countersign-agent unlock on a trusted device, or ask an administrator to unlock the account.")
 	}
 	for _, b := range failureBudgets[kind] {
+		if f.within(kind, b.window, now) >= b.most && kind == codesOffline {
+			return refuse(ReasonTooManyFailures, "Too many wrong offline codes were typed lately; none is compared until later. Allow the sign-in on a trusted device and type the six digits that it shows. If the codes were not typed by you, tell an administrator.")
+		}
 		if f.within(kind, b.window, now) >= b.most {
 			return refuse(ReasonTooManyFailures, "Too many wrong codes were typed lately; no code is compared until later. Run countersign-agent unlock on a trusted device, or ask an administrator to unlock the account. If the codes were not typed by you, tell an administrator.")
 		}
@@ -74,18 +80,15 @@ func (f *failures) within(kind codeKind, window time.Duration, now time.Time) in
 	return n
 }
 
-// wrong counts a wrong code. It reports whether that has closed the lane.
-func (f *failures) wrong(kind codeKind, lane Lane, now time.Time) (closed bool) {
-	kept := f.Times[kind][:0]
-	for _, t := range f.Times[kind] {
-		if now.Sub(t) < longestWindow {
-			kept = append(kept, t)
-		}
-	}
+// wrong counts a wrong code, which is one however many kinds it was compared
+// with. It reports whether that has closed the lane.
+func (f *failures) wrong(lane Lane, now time.Time, kinds ...codeKind) (closed bool) {
 	if f.Times == nil {
 		f.Times = map[codeKind][]time.Time{}
 	}
-	f.Times[kind] = append(kept, now)
+	for _, kind := range kinds {
+		f.Times[kind] = append(slices.DeleteFunc(f.Times[kind], func(t time.Time) bool { return now.Sub(t) >= longestWindow }), now)
+	}
 	f.Run++
 	if f.Run < longestRun[lane] || !f.Closed.IsZero() {
 		return false

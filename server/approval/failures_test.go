@@ -13,7 +13,7 @@ func TestFailureBudgets(t *testing.T) {
 			if err := f.barred(kind, now); err != nil {
 				t.Fatalf("%s: barred after %d failures: %v", kind, i, err)
 			}
-			f.wrong(kind, LaneUnknown, now)
+			f.wrong(LaneUnknown, now, kind)
 		}
 		if got := reasonOf(f.barred(kind, now.Add(24*time.Hour-1))); got != ReasonTooManyFailures {
 			t.Errorf("%s: %d failures in 24 hours = %v, want TooManyFailures", kind, want.day, got)
@@ -27,7 +27,7 @@ func TestFailureBudgets(t *testing.T) {
 		}
 		for day := 1; day*want.day < want.month; day++ {
 			for range want.day {
-				f.wrong(kind, LaneUnknown, now.Add(time.Duration(day)*24*time.Hour))
+				f.wrong(LaneUnknown, now.Add(time.Duration(day)*24*time.Hour), kind)
 			}
 		}
 		if got := reasonOf(f.barred(kind, now.Add(29*24*time.Hour))); got != ReasonTooManyFailures {
@@ -38,7 +38,7 @@ func TestFailureBudgets(t *testing.T) {
 				t.Errorf("failures of %s bar %s: %v", kind, other, err)
 			}
 		}
-		f.wrong(kind, LaneUnknown, now.Add(30*24*time.Hour))
+		f.wrong(LaneUnknown, now.Add(30*24*time.Hour), kind)
 		if got := len(f.Times[kind]); got != want.month-want.day+1 {
 			t.Errorf("%s: %d times are kept, want those of 30 days", kind, got)
 		}
@@ -53,7 +53,7 @@ func TestAHundredWrongCodesInARowCloseAllLanes(t *testing.T) {
 		var f failures
 		now := begun
 		for f.barred(codesShown, now) == nil {
-			closed := f.wrong(codesShown, lane, now)
+			closed := f.wrong(lane, now, codesShown)
 			compared++
 			if closed != !f.Closed.IsZero() {
 				t.Fatalf("wrong() = %v, closed at %v", closed, f.Closed)
@@ -73,7 +73,7 @@ func TestAHundredWrongCodesInARowCloseAllLanes(t *testing.T) {
 	}
 	var f failures
 	for range 50 {
-		f.wrong(codesShown, LaneKnown, begun)
+		f.wrong(LaneKnown, begun, codesShown)
 		f.right()
 	}
 	if !f.Closed.IsZero() {

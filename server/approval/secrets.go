@@ -27,6 +27,7 @@ type Secrets struct {
 	nonces     []byte // MAC key of the nonces in prompts
 	recovery   []byte // MAC key of the recovery codes
 	recoveries []byte // MAC key of what is stored of these
+	offline    []byte // MAC key of the devices' secrets for offline codes
 	signing    crypto.Signer
 	signingID  string
 	signingJWK statement.JWK
@@ -57,6 +58,7 @@ func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
 		"countersign v1 prompt nonce":     &s.nonces,
 		"countersign v1 recovery code":    &s.recovery,
 		"countersign v1 stored recovery":  &s.recoveries,
+		"countersign v1 offline secret":   &s.offline,
 	} {
 		if *key, err = hkdf.Key(sha256.New, root, nil, info, 32); err != nil {
 			return nil, fmt.Errorf("deriving keys: %w", err)
@@ -107,6 +109,13 @@ func (s *Secrets) recoveryCodes(account, set string) []string {
 // recoveryHash returns what is stored of a recovery code with this hash.
 func (s *Secrets) recoveryHash(account, set, hash string) string {
 	return pin.Base32.EncodeToString(mac(s.recoveries, account, set, hash))
+}
+
+// offlineSecret returns the 32 bytes from which a device makes its offline codes.
+// They are another device's never, and another deployment's neither, should
+// somebody use one root key for two.
+func (s *Secrets) offlineSecret(deployment string, d *Device) []byte {
+	return mac(s.offline, deployment, d.ID, d.ApprovalID)
 }
 
 // String and the others below keep the keys out of logs.

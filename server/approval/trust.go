@@ -223,11 +223,8 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 		if v, err = b.outstanding(tx, a, s, now); err != nil {
 			return err
 		}
-		v.requested = nil // only a code after Allow makes a device trusted
-		after, err := s.next(step{
-			kind: stepTry, barred: v.failures.barred(codesShown, now),
-			matches: func() bool { return v.compare(digits) },
-		}, now)
+		v.requested, v.six = nil, digits // only a code after Allow makes a device trusted
+		after, err := s.next(step{kind: stepTry, barred: v.failures.barred(codesShown, now), matches: v.compare}, now)
 		if after.Tries == s.Tries {
 			return err // nothing was compared, so nothing has changed
 		}

@@ -730,7 +730,12 @@ type CreateCodeResponse struct {
 	// Six decimal digits.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// When the code stops being good.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// 32 bytes from which the device makes its offline codes, for a device that
+	// has lost them or was enrolled before there were any.
+	OfflineSecret []byte `protobuf:"bytes,3,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// The server's time, by which codes end and offline codes are made.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -775,6 +780,20 @@ func (x *CreateCodeResponse) GetCode() string {
 func (x *CreateCodeResponse) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
 	}
 	return nil
 }
@@ -1189,8 +1208,10 @@ type GetSelfResponse struct {
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	// How many recovery codes the account has left.
 	RecoveryCodesLeft int32 `protobuf:"varint,5,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// As in EnrollDeviceResponse, whose answer may have been lost.
+	OfflineSecret []byte `protobuf:"bytes,6,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSelfResponse) Reset() {
@@ -1258,6 +1279,13 @@ func (x *GetSelfResponse) GetRecoveryCodesLeft() int32 {
 	return 0
 }
 
+func (x *GetSelfResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
@@ -1311,11 +1339,14 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"1\n" +
 	"\x11CreateCodeRequest\x12\x1c\n" +
-	"\tstatement\x18\x01 \x01(\tR\tstatement\"e\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\xc9\x01\n" +
 	"\x12CreateCodeResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\":\n" +
+	"expireTime\x12%\n" +
+	"\x0eoffline_secret\x18\x03 \x01(\fR\rofflineSecret\x12;\n" +
+	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\":\n" +
 	"\x1aCreateRecoveryCodesRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"D\n" +
 	"\x1bCreateRecoveryCodesResponse\x12%\n" +
@@ -1331,14 +1362,15 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\x80\x02\n" +
+	"\x0eGetSelfRequest\"\xa7\x02\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
 	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x12.\n" +
-	"\x13recovery_codes_left\x18\x05 \x01(\x05R\x11recoveryCodesLeft*\xb9\x01\n" +
+	"\x13recovery_codes_left\x18\x05 \x01(\x05R\x11recoveryCodesLeft\x12%\n" +
+	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1417,32 +1449,33 @@ var file_countersign_v1_device_proto_depIdxs = []int32{
 	21, // 9: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
 	21, // 10: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
 	21, // 11: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 12: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 13: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 14: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 15: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	21, // 16: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 17: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 18: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 19: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 20: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
-	13, // 21: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	15, // 22: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	17, // 23: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	19, // 24: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 25: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 26: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 27: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 28: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
-	14, // 29: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	16, // 30: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	18, // 31: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	20, // 32: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	21, // 12: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 13: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 14: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 15: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 16: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	21, // 17: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	3,  // 18: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 19: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 20: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 21: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
+	13, // 22: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	15, // 23: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	17, // 24: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	19, // 25: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 26: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 27: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 28: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 29: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 30: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 31: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 32: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	20, // 33: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }

@@ -167,6 +167,11 @@ type EnrollDeviceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account.
 	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// 32 bytes from which the device makes its offline codes; see
+	// docs/protocol.md. The device must keep them before it believes that it is
+	// trusted. The same again when the call is repeated; empty once the device
+	// has signed a statement.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	// The account's recovery codes, if they were made with this device: ten of
 	// 16 characters of Crockford's base32. To be shown once, in groups of four,
 	// and never stored.
@@ -208,6 +213,13 @@ func (*EnrollDeviceResponse) Descriptor() ([]byte, []int) {
 func (x *EnrollDeviceResponse) GetDevice() *Device {
 	if x != nil {
 		return x.Device
+	}
+	return nil
+}
+
+func (x *EnrollDeviceResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
 	}
 	return nil
 }
@@ -381,7 +393,9 @@ func (x *CompleteTrustRequest) GetCode() string {
 type CompleteTrustResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account.
-	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// As in EnrollDeviceResponse.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +433,13 @@ func (*CompleteTrustResponse) Descriptor() ([]byte, []int) {
 func (x *CompleteTrustResponse) GetDevice() *Device {
 	if x != nil {
 		return x.Device
+	}
+	return nil
+}
+
+func (x *CompleteTrustResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
 	}
 	return nil
 }
@@ -486,6 +507,8 @@ type RecoverDeviceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account: trusted, or waiting.
 	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// As in EnrollDeviceResponse, once the device is trusted.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	// How many recovery codes the account has left.
 	RecoveryCodesLeft int32 `protobuf:"varint,3,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
 	unknownFields     protoimpl.UnknownFields
@@ -529,6 +552,13 @@ func (x *RecoverDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+func (x *RecoverDeviceResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
 func (x *RecoverDeviceResponse) GetRecoveryCodesLeft() int32 {
 	if x != nil {
 		return x.RecoveryCodesLeft
@@ -546,9 +576,10 @@ const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\"^\n" +
 	"\x13EnrollDeviceRequest\x12)\n" +
 	"\x10invitation_token\x18\x01 \x01(\tR\x0finvitationToken\x12\x1c\n" +
-	"\tstatement\x18\x02 \x01(\tR\tstatement\"m\n" +
+	"\tstatement\x18\x02 \x01(\tR\tstatement\"\x94\x01\n" +
 	"\x14EnrollDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\x12%\n" +
 	"\x0erecovery_codes\x18\x03 \x03(\tR\rrecoveryCodes\"3\n" +
 	"\x13RequestTrustRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"r\n" +
@@ -560,14 +591,16 @@ const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\x14CompleteTrustRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"G\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"n\n" +
 	"\x15CompleteTrustResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"Y\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\"Y\n" +
 	"\x14RecoverDeviceRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\x12#\n" +
-	"\rrecovery_code\x18\x02 \x01(\tR\frecoveryCode\"w\n" +
+	"\rrecovery_code\x18\x02 \x01(\tR\frecoveryCode\"\x9e\x01\n" +
 	"\x15RecoverDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12.\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\x12.\n" +
 	"\x13recovery_codes_left\x18\x03 \x01(\x05R\x11recoveryCodesLeft2\xe3\x03\n" +
 	"\x11EnrollmentService\x12\\\n" +
 	"\rGetDeployment\x12$.countersign.v1.GetDeploymentRequest\x1a%.countersign.v1.GetDeploymentResponse\x12Y\n" +

@@ -148,6 +148,10 @@ const (
 	// PERMISSION_DENIED. The code is wrong. The metadata "tries_left" says how
 	// many more this sign-in bears.
 	ErrorReason_ERROR_REASON_CODE_WRONG ErrorReason = 110
+	// FAILED_PRECONDITION. The application's policy takes no code of this kind: no
+	// offline code, or none that was asked for without a prompt. It was not
+	// compared, and the try not counted.
+	ErrorReason_ERROR_REASON_CODE_REFUSED ErrorReason = 111
 	// FAILED_PRECONDITION. So many wrong codes were typed in a row that none is
 	// compared any more, until a trusted device or an administrator unlocks the
 	// account.
@@ -201,6 +205,7 @@ var (
 		108: "ERROR_REASON_TOO_MANY_TRIES",
 		109: "ERROR_REASON_TOO_MANY_FAILURES",
 		110: "ERROR_REASON_CODE_WRONG",
+		111: "ERROR_REASON_CODE_REFUSED",
 		112: "ERROR_REASON_CODES_CLOSED",
 		120: "ERROR_REASON_BACKUP_FAILED",
 	}
@@ -247,6 +252,7 @@ var (
 		"ERROR_REASON_TOO_MANY_TRIES":            108,
 		"ERROR_REASON_TOO_MANY_FAILURES":         109,
 		"ERROR_REASON_CODE_WRONG":                110,
+		"ERROR_REASON_CODE_REFUSED":              111,
 		"ERROR_REASON_CODES_CLOSED":              112,
 		"ERROR_REASON_BACKUP_FAILED":             120,
 	}
@@ -283,7 +289,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xdd\v\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xfc\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -327,6 +333,7 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_TOO_MANY_TRIES\x10l\x12\"\n" +
 	"\x1eERROR_REASON_TOO_MANY_FAILURES\x10m\x12\x1b\n" +
 	"\x17ERROR_REASON_CODE_WRONG\x10n\x12\x1d\n" +
+	"\x19ERROR_REASON_CODE_REFUSED\x10o\x12\x1d\n" +
 	"\x19ERROR_REASON_CODES_CLOSED\x10p\x12\x1e\n" +
 	"\x1aERROR_REASON_BACKUP_FAILED\x10xBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
