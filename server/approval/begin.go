@@ -73,7 +73,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		}
 		policy := app.Policy.WithDefaults()
 		begun = SignIn{
-			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name, Lane: lane, Known: known, Source: sourceOf(r.Requester.Address, app.ID),
+			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name, Lane: lane, Known: known, Source: requesterSource(r.Requester.Address, app.ID),
 			Requester: r.Requester, Message: r.Message,
 			Begun: now, Expires: now.Add(policy.PromptLifetime), CodeLifetime: policy.CodeLifetime, MaxTries: policy.Tries,
 			Recorded: Pending,

@@ -15,7 +15,7 @@ const maxCallsPerHour = 30
 func (d *Device) called(now time.Time) error {
 	d.Calls = slices.DeleteFunc(d.Calls, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
 	if len(d.Calls) >= maxCallsPerHour {
-		return refuse(ReasonRateLimited, "This device has asked for %d codes, names and unlockings in the last hour, which is the most. Try again later. If it was not you, revoke the device.", len(d.Calls))
+		return refuse(ReasonRateLimited, "This device has asked for %d codes, new names and unlockings in the last hour, which is the most. Try again later. If it was not you, revoke the device.", len(d.Calls))
 	}
 	d.Calls = append(d.Calls, now)
 	return nil

@@ -1,8 +1,8 @@
 package approval
 
 import (
-	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -155,20 +155,18 @@ func endVain(tx Tx, account string, lane Lane, now time.Time) error {
 	return r.save(tx, account)
 }
 
-// sourceOf returns whom a request is charged to: an IPv4 address, or the IPv6
-// /64 that a customer or a host is given. Where the address is unknown, all
+// requesterSource returns whom a request is charged to: an IPv4 address, or the
+// IPv6 /64 that a customer or a host is given. Where the address is unknown, all
 // that come from the same application are one source.
-func sourceOf(address, application string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
+func requesterSource(address, application string) string {
+	switch source := sourceOf(address); {
+	case source == "unknown":
 		return "application " + application
+	case strings.Contains(source, ":"):
+		return source + "/64"
+	default:
+		return source
 	}
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
 }
 
 // wasNotMe does what follows when the owner says of a sign-in that it was not

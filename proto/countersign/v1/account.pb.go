@@ -98,8 +98,12 @@ type Account struct {
 	// The sources that do not ring it, because its owner said of them that it was
 	// not her; filled in as lanes are.
 	SilencedSources []*SilencedSource `protobuf:"bytes,8,rep,name=silenced_sources,json=silencedSources,proto3" json:"silenced_sources,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many recovery codes it has left.
+	RecoveryCodesLeft int32 `protobuf:"varint,11,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
+	// When these were made; unset if there are none.
+	RecoveryCodesTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=recovery_codes_time,json=recoveryCodesTime,proto3" json:"recovery_codes_time,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -184,6 +188,20 @@ func (x *Account) GetLanes() []*LaneStatus {
 func (x *Account) GetSilencedSources() []*SilencedSource {
 	if x != nil {
 		return x.SilencedSources
+	}
+	return nil
+}
+
+func (x *Account) GetRecoveryCodesLeft() int32 {
+	if x != nil {
+		return x.RecoveryCodesLeft
+	}
+	return 0
+}
+
+func (x *Account) GetRecoveryCodesTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecoveryCodesTime
 	}
 	return nil
 }
@@ -1343,7 +1361,7 @@ var File_countersign_v1_account_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccountersign/v1/account.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x03\n" +
+	"\x1ccountersign/v1/account.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x04\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.countersign.v1.AccountStateR\x05state\x12;\n" +
@@ -1353,7 +1371,9 @@ const file_countersign_v1_account_proto_rawDesc = "" +
 	"\x0esuspend_reason\x18\x05 \x01(\tR\rsuspendReason\x12'\n" +
 	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\x120\n" +
 	"\x05lanes\x18\a \x03(\v2\x1a.countersign.v1.LaneStatusR\x05lanes\x12I\n" +
-	"\x10silenced_sources\x18\b \x03(\v2\x1e.countersign.v1.SilencedSourceR\x0fsilencedSources\"\xc9\x02\n" +
+	"\x10silenced_sources\x18\b \x03(\v2\x1e.countersign.v1.SilencedSourceR\x0fsilencedSources\x12.\n" +
+	"\x13recovery_codes_left\x18\v \x01(\x05R\x11recoveryCodesLeft\x12J\n" +
+	"\x13recovery_codes_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x11recoveryCodesTime\"\xc9\x02\n" +
 	"\n" +
 	"LaneStatus\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
@@ -1472,27 +1492,28 @@ var file_countersign_v1_account_proto_depIdxs = []int32{
 	24, // 2: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: countersign.v1.Account.lanes:type_name -> countersign.v1.LaneStatus
 	3,  // 4: countersign.v1.Account.silenced_sources:type_name -> countersign.v1.SilencedSource
-	24, // 5: countersign.v1.LaneStatus.close_time:type_name -> google.protobuf.Timestamp
-	24, // 6: countersign.v1.LaneStatus.barred_until_time:type_name -> google.protobuf.Timestamp
-	24, // 7: countersign.v1.LaneStatus.silent_until_time:type_name -> google.protobuf.Timestamp
-	24, // 8: countersign.v1.SilencedSource.until_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 10: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
-	1,  // 11: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
-	25, // 12: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
-	1,  // 13: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 14: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 15: countersign.v1.UnlockAccountResponse.account:type_name -> countersign.v1.Account
-	26, // 16: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
-	24, // 17: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 18: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
-	25, // 19: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	25, // 20: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	24, // 5: countersign.v1.Account.recovery_codes_time:type_name -> google.protobuf.Timestamp
+	24, // 6: countersign.v1.LaneStatus.close_time:type_name -> google.protobuf.Timestamp
+	24, // 7: countersign.v1.LaneStatus.barred_until_time:type_name -> google.protobuf.Timestamp
+	24, // 8: countersign.v1.LaneStatus.silent_until_time:type_name -> google.protobuf.Timestamp
+	24, // 9: countersign.v1.SilencedSource.until_time:type_name -> google.protobuf.Timestamp
+	1,  // 10: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 11: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
+	1,  // 12: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
+	25, // 13: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
+	1,  // 14: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 15: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 16: countersign.v1.UnlockAccountResponse.account:type_name -> countersign.v1.Account
+	26, // 17: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
+	24, // 18: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 19: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
+	25, // 20: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	25, // 21: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_account_proto_init() }
