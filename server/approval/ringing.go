@@ -39,10 +39,10 @@ var ringGaps = []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute
 
 // ringing is what an account was rung for lately, and by whom it is not rung.
 type ringing struct {
-	Rung        []ring       // in the last hour, oldest first
-	InVain      map[Lane]int // rings in a row of which none was verified
-	Silenced    []silenced   // sources that were said not to be the owner
-	SilentUntil time.Time    // no stranger rings before
+	Rung        []ring           // in the last hour, oldest first
+	InVain      map[Lane]int     // rings in a row of which none was verified
+	Silenced    []SilencedSource // sources that were said not to be the owner
+	SilentUntil time.Time        // no stranger rings before
 }
 
 type ring struct {
@@ -51,8 +51,10 @@ type ring struct {
 	Source string
 }
 
-type silenced struct {
-	Source string
+// A SilencedSource does not ring an account, because its owner said that it
+// was not her.
+type SilencedSource struct {
+	Source string // an IP address, an IPv6 /64, or "application " and an id
 	Until  time.Time
 }
 
@@ -64,7 +66,7 @@ func loadRinging(tx Tx, account string, now time.Time) (*ringing, error) {
 		r = &ringing{}
 	}
 	r.Rung = slices.DeleteFunc(r.Rung, func(x ring) bool { return now.Sub(x.At) >= time.Hour })
-	r.Silenced = slices.DeleteFunc(r.Silenced, func(x silenced) bool { return !now.Before(x.Until) })
+	r.Silenced = slices.DeleteFunc(r.Silenced, func(x SilencedSource) bool { return !now.Before(x.Until) })
 	return r, err
 }
 
@@ -105,7 +107,7 @@ func (r *ringing) silence(lane Lane, source string, now time.Time) Silence {
 }
 
 func (r *ringing) silenced(source string) bool {
-	return slices.ContainsFunc(r.Silenced, func(x silenced) bool { return x.Source == source })
+	return slices.ContainsFunc(r.Silenced, func(x SilencedSource) bool { return x.Source == source })
 }
 
 func (r *ringing) count(which func(ring) bool) int {
@@ -137,8 +139,8 @@ func (r *ringing) notMe(source string, now time.Time) (all bool) {
 	if all {
 		r.SilentUntil = now.Add(laneSilence)
 	}
-	r.Silenced = slices.DeleteFunc(r.Silenced, func(x silenced) bool { return x.Source == source })
-	r.Silenced = append(r.Silenced, silenced{source, now.Add(sourceSilence)})
+	r.Silenced = slices.DeleteFunc(r.Silenced, func(x SilencedSource) bool { return x.Source == source })
+	r.Silenced = append(r.Silenced, SilencedSource{source, now.Add(sourceSilence)})
 	if n := len(r.Silenced) - maxSilenced; n > 0 {
 		r.Silenced = r.Silenced[n:]
 	}

@@ -107,13 +107,6 @@ type LaneStatus struct {
 	SilentUntil   time.Time // nobody rings before; zero if it may
 }
 
-// A SilencedSource does not ring an account, because its owner said that it
-// was not her.
-type SilencedSource struct {
-	Source string // an IP address, an IPv6 /64, or "application " and an id
-	Until  time.Time
-}
-
 // Lanes returns how an account fares in each lane, and the sources that were
 // silenced.
 func (a Administrator) Lanes(ctx context.Context, name string) (lanes []LaneStatus, sources []SilencedSource, err error) {
@@ -145,9 +138,7 @@ func (a Administrator) Lanes(ctx context.Context, name string) (lanes []LaneStat
 			}
 			lanes = append(lanes, status)
 		}
-		for _, x := range r.Silenced {
-			sources = append(sources, SilencedSource{x.Source, x.Until})
-		}
+		sources = r.Silenced
 		return nil
 	})
 	return lanes, sources, err
