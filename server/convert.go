@@ -42,6 +42,7 @@ func (s *Server) deviceMessage(d *approval.Device) *pb.Device {
 		Connected:     d.State == approval.DeviceTrusted && s.broker.Connected(d.ID),
 		RevokeTime:    timestamp(d.Revoked),
 		RevokeReason:  d.RevokeReason,
+		TrustTime:     timestamp(d.TrustFrom),
 	}
 	if d.State == approval.DeviceRevoked {
 		m.RevokedBy = actorWords(d.RevokedBy)
@@ -58,10 +59,13 @@ func (s *Server) deviceMessages(devices []approval.Device) []*pb.Device {
 }
 
 // enrolledBy says how a device came to be trusted: a device of the account
-// approved it, or an administrator invited it.
+// approved it, an administrator invited it, or it had a recovery code.
 func enrolledBy(a approval.Actor) string {
-	if a.Kind == approval.ActorDevice {
+	switch a.Kind {
+	case approval.ActorDevice:
 		return "approval on " + actorWords(a)
+	case approval.ActorRecovery:
+		return "a recovery code"
 	}
 	return "invitation by " + actorWords(a)
 }
@@ -115,7 +119,7 @@ func deviceState(state approval.DeviceState) pb.DeviceState {
 func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
 	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended}
 	for _, p := range screen.Prompts {
-		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document})
+		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document, Silent: p.Silent})
 	}
 	for _, c := range screen.Codes {
 		m.Codes = append(m.Codes, &pb.OutstandingCode{
@@ -160,6 +164,8 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 		DenyReason:       s.DenyReason,
 		TrustedDevices:   int32(s.Trusted),
 		ConnectedDevices: int32(s.Connected),
+		Lane:             string(s.Lane),
+		Silent:           string(s.Silent),
 	}
 	if state == approval.Cancelled {
 		m.CancelCause = string(s.CancelCause)
@@ -192,6 +198,9 @@ func accountMessage(a *approval.Account) *pb.Account {
 		SuspendTime:    timestamp(a.Suspended),
 		SuspendReason:  a.SuspendReason,
 		TrustedDevices: int32(a.Trusted),
+
+		RecoveryCodesLeft: int32(a.RecoveryCodes),
+		RecoveryCodesTime: timestamp(a.RecoveryMade),
 	}
 	switch a.State {
 	case approval.AccountActive:
@@ -219,6 +228,7 @@ func policyMessage(p approval.Policy) *pb.ApplicationPolicy {
 		Tries:          proto.Int32(int32(p.Tries)),
 		DenialFinal:    proto.Bool(p.DenialFinal),
 		RequestedCodes: proto.Bool(!p.RefuseRequested),
+		OfflineCodes:   proto.Bool(!p.RefuseOffline),
 	}
 }
 
@@ -247,6 +257,9 @@ func policyChange(m *pb.ApplicationPolicy) (func(*approval.Policy), error) {
 		}
 		if m != nil && m.RequestedCodes != nil {
 			p.RefuseRequested = !m.GetRequestedCodes()
+		}
+		if m != nil && m.OfflineCodes != nil {
+			p.RefuseOffline = !m.GetOfflineCodes()
 		}
 	}, nil
 }

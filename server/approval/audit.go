@@ -36,6 +36,9 @@ const (
 	EventApplicationRotated Event = "application.token_rotated"
 	EventApplicationPolicy  Event = "application.policy_set"
 	EventApplicationRemoved Event = "application.removed"
+	EventRecoveryCreated    Event = "recovery.codes_created"
+	EventRecoveryRenewed    Event = "recovery.codes_renewed"
+	EventRecoveryUsed       Event = "recovery.code_used"
 	EventTrustRequested     Event = "trust.requested"
 	EventSignInBegun        Event = "sign_in.begun"
 	EventSignInAllowed      Event = "sign_in.allowed"
@@ -45,6 +48,10 @@ const (
 	EventSignInCancelled    Event = "sign_in.cancelled"
 	EventCodeRequested      Event = "code.requested"
 	EventCodeWrong          Event = "code.wrong"
+	EventCodesClosed        Event = "account.codes_closed"
+	EventSourceSilenced     Event = "account.source_silenced"
+	EventLaneSilenced       Event = "account.strangers_silenced"
+	EventUnlocked           Event = "account.unlocked"
 )
 
 // Events returns every event, for documentation tests.
@@ -53,7 +60,9 @@ func Events() []Event {
 		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
 		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
+		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
-		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
+		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
+		EventSourceSilenced, EventLaneSilenced, EventUnlocked,
 	}
 }

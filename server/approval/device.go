@@ -16,26 +16,33 @@ type Device struct {
 	Kind        string // as in statement.Enrollment; says nothing about trust
 	KeyStorage  string // likewise
 	ApprovalKey statement.JWK
-	ApprovalID  string // key id of ApprovalKey
-	Counter     uint64 // of the newest statement by this device
-	Newest      string // SHA-256 of what that statement signed, in base64
-	Stale       stale  // statements whose counter did not rise
+	ApprovalID  string      // key id of ApprovalKey
+	Counter     uint64      // of the newest statement by this device
+	Newest      string      // SHA-256 of what that statement signed, in base64
+	Stale       stale       // statements whose counter did not rise
+	Calls       []time.Time `json:",omitempty"` // in the last hour, that were put on record
 	Enrolled    time.Time
 	EnrolledBy  Actor
 	LastSeen    time.Time // to the minute
 	Readmitted  time.Time // zero if it never had to be
 	Confirmed   time.Time // after the store was restored from a backup; zero if it never had to be
 
+	OfflineStep  int64 // of the newest offline code that was used; none counts at or before it
+	OfflineDrift int   // how many steps the device's clock was ahead then, -2 to 2
+
 	Revoked      time.Time // zero while trusted
 	RevokedBy    Actor
 	RevokeReason string
 
 	// Enrollment is the device's own signed request to be trusted. It came
-	// with an invitation, of whose token this is the hash, or with a request
-	// that a trusted device allowed. A retry shows the same again.
+	// with an invitation or a recovery code, of which this is the hash, or with
+	// a request that a trusted device allowed. A retry shows the same again.
 	Enrollment   string
 	Invitation   string
 	TrustRequest string // sign-in id
+	Recovery     string
+
+	TrustFrom time.Time // when it may be trusted, if it had to wait; zero else
 }
 
 // DeviceState says whether a device's approvals count. In the zero state they

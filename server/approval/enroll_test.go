@@ -244,7 +244,7 @@ func TestS7AStoreThatFailsLeavesNoHalfTrustedDevice(t *testing.T) {
 					err := f()
 					if errors.Is(err, approval.ErrStoreFailed) {
 						w.restart()
-						_, _, err := w.broker.Self(t.Context(), tablet.id)
+						_, err := w.broker.Self(t.Context(), tablet.id)
 						if trusted, listed := w.trusted("ada"); (trusted == 2) != (err == nil) || trusted != listed {
 							t.Errorf("%s, fault %v at %d: %d of %d devices are trusted, and the new one is told %v", kind, fault, at, trusted, listed, err)
 						}

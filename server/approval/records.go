@@ -39,12 +39,18 @@ import (
 //	  <application>/<account>/<hash>    newest sign-in of that requester, as text
 //	requested_codes
 //	  <account>                         requestedCode, at most one
-//	trust_requests
-//	  <account>                         trustRequests
+//	ringing
+//	  <account>                         ringing
+//	requesters                          those that are known
+//	  <account>/<application>/<hash of token>  knownRequester
 //	candidates
 //	  <device>                          newest sign-in in which the device asks to be trusted, as text
 //	failures
-//	  <account>                         failures
+//	  <account>/<lane>                  failures
+//	recovery
+//	  <account>                         recoverySet, at most one
+//	recovery_tries                      refused recovery codes; bounded
+//	  <address block>                   when, in nanoseconds since 1970, as text, oldest first
 //	records
 //	  <sequence, 16 hex digits>         Record
 //	records_of_account
@@ -63,9 +69,12 @@ const (
 	bucketOpen             = "open"
 	bucketAsked            = "asked"
 	bucketRequestedCodes   = "requested_codes"
-	bucketTrustRequests    = "trust_requests"
+	bucketRinging          = "ringing"
+	bucketRequesters       = "requesters"
 	bucketCandidates       = "candidates"
 	bucketFailures         = "failures"
+	bucketRecovery         = "recovery"
+	bucketRecoveryTries    = "recovery_tries"
 	bucketRecords          = "records"
 	bucketRecordsOfAccount = "records_of_account"
 

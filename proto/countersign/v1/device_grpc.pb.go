@@ -19,13 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeviceService_WatchPrompts_FullMethodName = "/countersign.v1.DeviceService/WatchPrompts"
-	DeviceService_DecideSignIn_FullMethodName = "/countersign.v1.DeviceService/DecideSignIn"
-	DeviceService_CreateCode_FullMethodName   = "/countersign.v1.DeviceService/CreateCode"
-	DeviceService_ListDevices_FullMethodName  = "/countersign.v1.DeviceService/ListDevices"
-	DeviceService_RevokeDevice_FullMethodName = "/countersign.v1.DeviceService/RevokeDevice"
-	DeviceService_UpdateDevice_FullMethodName = "/countersign.v1.DeviceService/UpdateDevice"
-	DeviceService_GetSelf_FullMethodName      = "/countersign.v1.DeviceService/GetSelf"
+	DeviceService_WatchPrompts_FullMethodName        = "/countersign.v1.DeviceService/WatchPrompts"
+	DeviceService_DecideSignIn_FullMethodName        = "/countersign.v1.DeviceService/DecideSignIn"
+	DeviceService_CreateCode_FullMethodName          = "/countersign.v1.DeviceService/CreateCode"
+	DeviceService_CreateRecoveryCodes_FullMethodName = "/countersign.v1.DeviceService/CreateRecoveryCodes"
+	DeviceService_ListDevices_FullMethodName         = "/countersign.v1.DeviceService/ListDevices"
+	DeviceService_RevokeDevice_FullMethodName        = "/countersign.v1.DeviceService/RevokeDevice"
+	DeviceService_Unlock_FullMethodName              = "/countersign.v1.DeviceService/Unlock"
+	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
+	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
 )
 
 // DeviceServiceClient is the client API for DeviceService service.
@@ -71,6 +73,16 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	CreateCode(ctx context.Context, in *CreateCodeRequest, opts ...grpc.CallOption) (*CreateCodeResponse, error)
+	// CreateRecoveryCodes makes new recovery codes for the account and voids all
+	// older ones. The very same statement sent again within ten minutes, because
+	// the answer was lost, gets the same codes, unless one was used.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	CreateRecoveryCodes(ctx context.Context, in *CreateRecoveryCodesRequest, opts ...grpc.CallOption) (*CreateRecoveryCodesResponse, error)
 	// ListDevices lists the devices of the caller's account, revoked ones
 	// included, oldest first.
 	//
@@ -81,7 +93,8 @@ type DeviceServiceClient interface {
 	ListDevices(ctx context.Context, in *ListDevicesRequest, opts ...grpc.CallOption) (*ListDevicesResponse, error)
 	// RevokeDevice ends the trust in a device of the caller's account, which
 	// may be the caller itself, by a signed statement. Revoking a revoked
-	// device again succeeds and changes nothing.
+	// device again succeeds and changes nothing. The last trusted device can be
+	// revoked only while there are recovery codes left.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
@@ -89,7 +102,18 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(ctx context.Context, in *RevokeDeviceRequest, opts ...grpc.CallOption) (*RevokeDeviceResponse, error)
-	// UpdateDevice changes what the caller's own record says of it.
+	// Unlock clears the counts of wrong codes, the gaps and the silences of the
+	// caller's account, in all lanes, by a signed statement. It is put on record.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
+	// UpdateDevice changes what the caller's own record says of it. A device has
+	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
+	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -152,6 +176,16 @@ func (c *deviceServiceClient) CreateCode(ctx context.Context, in *CreateCodeRequ
 	return out, nil
 }
 
+func (c *deviceServiceClient) CreateRecoveryCodes(ctx context.Context, in *CreateRecoveryCodesRequest, opts ...grpc.CallOption) (*CreateRecoveryCodesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateRecoveryCodesResponse)
+	err := c.cc.Invoke(ctx, DeviceService_CreateRecoveryCodes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *deviceServiceClient) ListDevices(ctx context.Context, in *ListDevicesRequest, opts ...grpc.CallOption) (*ListDevicesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListDevicesResponse)
@@ -166,6 +200,16 @@ func (c *deviceServiceClient) RevokeDevice(ctx context.Context, in *RevokeDevice
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeDeviceResponse)
 	err := c.cc.Invoke(ctx, DeviceService_RevokeDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deviceServiceClient) Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlockResponse)
+	err := c.cc.Invoke(ctx, DeviceService_Unlock_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +279,16 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error)
+	// CreateRecoveryCodes makes new recovery codes for the account and voids all
+	// older ones. The very same statement sent again within ten minutes, because
+	// the answer was lost, gets the same codes, unless one was used.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	CreateRecoveryCodes(context.Context, *CreateRecoveryCodesRequest) (*CreateRecoveryCodesResponse, error)
 	// ListDevices lists the devices of the caller's account, revoked ones
 	// included, oldest first.
 	//
@@ -245,7 +299,8 @@ type DeviceServiceServer interface {
 	ListDevices(context.Context, *ListDevicesRequest) (*ListDevicesResponse, error)
 	// RevokeDevice ends the trust in a device of the caller's account, which
 	// may be the caller itself, by a signed statement. Revoking a revoked
-	// device again succeeds and changes nothing.
+	// device again succeeds and changes nothing. The last trusted device can be
+	// revoked only while there are recovery codes left.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
@@ -253,7 +308,18 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error)
-	// UpdateDevice changes what the caller's own record says of it.
+	// Unlock clears the counts of wrong codes, the gaps and the silences of the
+	// caller's account, in all lanes, by a signed statement. It is put on record.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
+	// UpdateDevice changes what the caller's own record says of it. A device has
+	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
+	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -286,11 +352,17 @@ func (UnimplementedDeviceServiceServer) DecideSignIn(context.Context, *DecideSig
 func (UnimplementedDeviceServiceServer) CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateCode not implemented")
 }
+func (UnimplementedDeviceServiceServer) CreateRecoveryCodes(context.Context, *CreateRecoveryCodesRequest) (*CreateRecoveryCodesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateRecoveryCodes not implemented")
+}
 func (UnimplementedDeviceServiceServer) ListDevices(context.Context, *ListDevicesRequest) (*ListDevicesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDevices not implemented")
 }
 func (UnimplementedDeviceServiceServer) RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeDevice not implemented")
+}
+func (UnimplementedDeviceServiceServer) Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unlock not implemented")
 }
 func (UnimplementedDeviceServiceServer) UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateDevice not implemented")
@@ -366,6 +438,24 @@ func _DeviceService_CreateCode_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_CreateRecoveryCodes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateRecoveryCodesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).CreateRecoveryCodes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_CreateRecoveryCodes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).CreateRecoveryCodes(ctx, req.(*CreateRecoveryCodesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeviceService_ListDevices_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListDevicesRequest)
 	if err := dec(in); err != nil {
@@ -398,6 +488,24 @@ func _DeviceService_RevokeDevice_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(DeviceServiceServer).RevokeDevice(ctx, req.(*RevokeDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeviceService_Unlock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).Unlock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_Unlock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).Unlock(ctx, req.(*UnlockRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -454,12 +562,20 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DeviceService_CreateCode_Handler,
 		},
 		{
+			MethodName: "CreateRecoveryCodes",
+			Handler:    _DeviceService_CreateRecoveryCodes_Handler,
+		},
+		{
 			MethodName: "ListDevices",
 			Handler:    _DeviceService_ListDevices_Handler,
 		},
 		{
 			MethodName: "RevokeDevice",
 			Handler:    _DeviceService_RevokeDevice_Handler,
+		},
+		{
+			MethodName: "Unlock",
+			Handler:    _DeviceService_Unlock_Handler,
 		},
 		{
 			MethodName: "UpdateDevice",

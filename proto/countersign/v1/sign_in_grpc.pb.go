@@ -32,9 +32,15 @@ const (
 // SignInService is what an application calls, with its token in the metadata:
 // "authorization: Bearer <token>".
 type SignInServiceClient interface {
-	// BeginSignIn asks the trusted devices of an account. There is one open
-	// sign-in for an application, account and requester: asking again returns
-	// the same one and rings nobody again.
+	// BeginSignIn asks the trusted devices of an account. A requester has one
+	// open sign-in of an account at an application: asking again for the same
+	// returns it and rings nobody again, asking for something else is refused.
+	// An account bears three open ones by requesters that are not known, and
+	// eight by known ones.
+	//
+	// How often an account is rung is bounded. A sign-in beyond that is opened
+	// all the same, in silence, as its silent says: tell the person to open the
+	// agent on a trusted device, or to get a verification code there.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
 	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
@@ -51,14 +57,16 @@ type SignInServiceClient interface {
 	//
 	// The caller must be the application that began the sign-in.
 	WatchSignIn(ctx context.Context, in *WatchSignInRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSignInResponse], error)
-	// VerifySignIn takes the code that the person typed. It succeeds once: the
-	// code is used up, durably, before the grant is made. The try is counted
-	// before the code is compared.
+	// VerifySignIn takes the code that the person typed: six digits, or the eight
+	// of an offline code, which a device makes without a network. It succeeds
+	// once: the code is used up, durably, before the grant is made. The try is
+	// counted before the code is compared. What the application's policy refuses
+	// is neither compared nor counted.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_PENDING,
 	// SIGN_IN_DENIED, SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, ACCOUNT_SUSPENDED,
-	// RATE_LIMITED, STORE_FAILED.
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG,
+	// CODE_REFUSED, ACCOUNT_SUSPENDED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	VerifySignIn(ctx context.Context, in *VerifySignInRequest, opts ...grpc.CallOption) (*VerifySignInResponse, error)
@@ -137,9 +145,15 @@ func (c *signInServiceClient) CancelSignIn(ctx context.Context, in *CancelSignIn
 // SignInService is what an application calls, with its token in the metadata:
 // "authorization: Bearer <token>".
 type SignInServiceServer interface {
-	// BeginSignIn asks the trusted devices of an account. There is one open
-	// sign-in for an application, account and requester: asking again returns
-	// the same one and rings nobody again.
+	// BeginSignIn asks the trusted devices of an account. A requester has one
+	// open sign-in of an account at an application: asking again for the same
+	// returns it and rings nobody again, asking for something else is refused.
+	// An account bears three open ones by requesters that are not known, and
+	// eight by known ones.
+	//
+	// How often an account is rung is bounded. A sign-in beyond that is opened
+	// all the same, in silence, as its silent says: tell the person to open the
+	// agent on a trusted device, or to get a verification code there.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
 	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
@@ -156,14 +170,16 @@ type SignInServiceServer interface {
 	//
 	// The caller must be the application that began the sign-in.
 	WatchSignIn(*WatchSignInRequest, grpc.ServerStreamingServer[WatchSignInResponse]) error
-	// VerifySignIn takes the code that the person typed. It succeeds once: the
-	// code is used up, durably, before the grant is made. The try is counted
-	// before the code is compared.
+	// VerifySignIn takes the code that the person typed: six digits, or the eight
+	// of an offline code, which a device makes without a network. It succeeds
+	// once: the code is used up, durably, before the grant is made. The try is
+	// counted before the code is compared. What the application's policy refuses
+	// is neither compared nor counted.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_PENDING,
 	// SIGN_IN_DENIED, SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, ACCOUNT_SUSPENDED,
-	// RATE_LIMITED, STORE_FAILED.
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG,
+	// CODE_REFUSED, ACCOUNT_SUSPENDED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	VerifySignIn(context.Context, *VerifySignInRequest) (*VerifySignInResponse, error)

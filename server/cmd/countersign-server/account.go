@@ -14,7 +14,7 @@ type jsonFlag struct {
 
 const accountHelp = `
 
-With --json: {"name", "state": "active" or "suspended", "created", "suspended", "suspend_reason", "trusted_devices"}`
+With --json: {"name", "state": "active" or "suspended", "created", "suspended", "suspend_reason", "trusted_devices", "recovery_codes_left", "recovery_codes_made"}`
 
 type accountJSON struct {
 	Name           string `json:"name"`
@@ -23,6 +23,8 @@ type accountJSON struct {
 	Suspended      int64  `json:"suspended,omitempty"`
 	SuspendReason  string `json:"suspend_reason,omitempty"`
 	TrustedDevices int32  `json:"trusted_devices"`
+	RecoveryLeft   int32  `json:"recovery_codes_left"`
+	RecoveryMade   int64  `json:"recovery_codes_made,omitempty"`
 }
 
 func accountObject(a *pb.Account) accountJSON {
@@ -33,6 +35,8 @@ func accountObject(a *pb.Account) accountJSON {
 		Suspended:      unix(a.GetSuspendTime()),
 		SuspendReason:  a.GetSuspendReason(),
 		TrustedDevices: a.GetTrustedDevices(),
+		RecoveryLeft:   a.GetRecoveryCodesLeft(),
+		RecoveryMade:   unix(a.GetRecoveryCodesTime()),
 	}
 }
 
@@ -105,7 +109,7 @@ type accountShowCmd struct {
 
 // Help implements [kong.HelpProvider].
 func (accountShowCmd) Help() string {
-	return accountHelp[2:] + ` and "devices", each as device show prints it.`
+	return accountHelp[2:] + lanesHelp + ` and "devices", each as device show prints it.`
 }
 
 // Run shows an account.
@@ -118,10 +122,14 @@ func (c *accountShowCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(struct {
 				accountJSON
+				lanesJSON
 				Devices []deviceJSON `json:"devices"`
-			}{accountObject(resp.GetAccount()), deviceObjects(resp.GetDevices())})
+			}{accountObject(resp.GetAccount()), lanesObject(resp.GetAccount()), deviceObjects(resp.GetDevices())})
 		}
-		if err := showAccount(env, resp.GetAccount()); err != nil || len(resp.GetDevices()) == 0 {
+		if err := showAccount(env, resp.GetAccount()); err != nil {
+			return err
+		}
+		if err := showLanes(env, resp.GetAccount()); err != nil || len(resp.GetDevices()) == 0 {
 			return err
 		}
 		fmt.Fprintln(env.out)
@@ -137,7 +145,17 @@ func showAccount(env *environment, a *pb.Account) error {
 	s.line("Suspended", local(a.GetSuspendTime()))
 	s.line("Reason", quoted(a.GetSuspendReason()))
 	s.line("Trusted devices", fmt.Sprint(a.GetTrustedDevices()))
+	s.line("Recovery codes", recoveryLine(a))
 	return s.flush()
+}
+
+// recoveryLine says how many recovery codes are left. What they are, nobody can
+// be shown any more.
+func recoveryLine(a *pb.Account) string {
+	if a.GetRecoveryCodesLeft() == 0 {
+		return "none left"
+	}
+	return fmt.Sprintf("%d left, made %s", a.GetRecoveryCodesLeft(), local(a.GetRecoveryCodesTime()))
 }
 
 type accountSuspendCmd struct {
