@@ -106,23 +106,24 @@ func (h *house) kill() {
 	h.server.Wait()
 }
 
-// enroll enrols a device of the account and returns its directory.
-func (h *house) enroll(account string) (string, error) {
+// enroll enrols a device of the account and returns its directory, and the recovery
+// codes that came with the first one.
+func (h *house) enroll(account string) (dir string, codes []string, err error) {
 	ctx := h.t.Context()
 	invited, err := h.admin.CreateInvitation(ctx, &pb.CreateInvitationRequest{Account: account})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	link, err := invitation.Parse(invited.GetLink())
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(h.data), "agent")
+	dir, err = os.MkdirTemp(filepath.Dir(h.data), "agent")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	_, err = agent.Enroll(ctx, agent.Enrollment{Dir: dir, Link: link, Name: "Device of " + account, Kind: "other"})
-	return dir, err
+	enrolled, err := agent.Enroll(ctx, agent.Enrollment{Dir: dir, Link: link, Name: "Device of " + account, Kind: "other"})
+	return dir, enrolled.RecoveryCodes, err
 }
 
 // crowd enrols n devices, at most per to an account, and runs an agent for each.
@@ -139,7 +140,7 @@ func (h *house) crowd(n, per int) []*watcher {
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			dir, err := h.enroll(account(i / per))
+			dir, _, err := h.enroll(account(i / per))
 			if err == nil {
 				all[i], err = watch(h.t, dir)
 			}

@@ -23,15 +23,16 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-// A way is one of the two in which a device becomes trusted.
+// A way is one in which a device becomes trusted.
 type way string
 
 const (
 	byInvitation way = "invitation"
 	byApproval   way = "approval"
+	byRecovery   way = "recovery"
 )
 
-var ways = []way{byInvitation, byApproval}
+var ways = []way{byInvitation, byApproval, byRecovery}
 
 // A newcomer is a device that is to be trusted, with an owner who has another one.
 type newcomer struct {
@@ -42,6 +43,7 @@ type newcomer struct {
 	dir     string
 	command []string // how it is begun: arguments of countersign-agent
 	link    string   // the invitation, if there is one
+	codes   []string // the account's recovery codes
 	macDir  string   // the owner's trusted device
 	mac     *watcher // the same, once it runs here
 }
@@ -56,13 +58,16 @@ func (h *house) newcomer(t *testing.T, w way, address string) *newcomer {
 	n.account = n.account[:min(len(n.account), 60)]
 	_, err := h.admin.AddAccount(ctx, &pb.AddAccountRequest{Name: n.account})
 	n.must(err)
-	n.macDir, err = h.enroll(n.account)
+	n.macDir, n.codes, err = h.enroll(n.account)
 	n.must(err)
 	mac, err := agent.LoadState(n.macDir)
 	n.must(err)
 	n.command = []string{"--dir", n.dir, "enroll", "--name", "New tablet", "--kind", "tablet"}
-	if w == byApproval {
+	if w != byInvitation {
 		n.command = append(n.command, "--server", address, "--account", n.account, "--pin", mac.Pin)
+		if w == byRecovery {
+			n.command = append(n.command, "--recovery")
+		}
 		return n
 	}
 	invited, err := h.admin.CreateInvitation(ctx, &pb.CreateInvitationRequest{Account: n.account})
@@ -95,10 +100,12 @@ func (n *newcomer) again() []string { return []string{"--dir", n.dir, "enroll"} 
 var asks = regexp.MustCompile(`Then type the code`)
 
 // finish waits until an enrolment has ended, and does meanwhile what the owner
-// does: she allows it and types the code.
+// does: she allows it and types the code, or types a recovery code.
 func (n *newcomer) finish(v *victim) {
 	n.t.Helper()
-	if _, _, err := v.match(asks, 0); err == nil {
+	if n.way == byRecovery {
+		io.WriteString(v.stdin, n.codes[0]+"\n")
+	} else if _, _, err := v.match(asks, 0); err == nil {
 		if code, err := n.code(); err == nil {
 			io.WriteString(v.stdin, code+"\n") // to one that may be dead
 		}
@@ -206,7 +213,7 @@ func (n *newcomer) interrupted() {
 		if !r.Trusted || !slices.Equal(listed, []string{r.Device}) {
 			n.t.Errorf("status = %+v, but the list has %q", r, listed)
 		}
-	case "none", "enrolling", "asking":
+	case "none", "enrolling", "asking", "recovering":
 		if r.Trusted || !strings.Contains(r.Problem, "run countersign-agent enroll") {
 			n.t.Errorf("status = %+v, want it to say how to go on", r)
 		}
@@ -238,7 +245,7 @@ func (n *newcomer) retry(alone bool) {
 }
 
 // agreed checks that the device, the server and the owner's list say the same, that
-// nothing is left half, and that the invitation is used up.
+// nothing is left half, and that the invitation or one recovery code is used up.
 func (n *newcomer) agreed() {
 	n.t.Helper()
 	r, listed := n.believed(), n.listed()
@@ -263,6 +270,11 @@ func (n *newcomer) agreed() {
 			n.t.Errorf("%s is left in the device's directory", entry.Name())
 		}
 	}
+	self, err := n.mac.agent.Self(n.t.Context())
+	n.must(err)
+	if left := len(n.codes) - int(self.GetRecoveryCodesLeft()); (left == 1) != (n.way == byRecovery) || left > 1 {
+		n.t.Errorf("%d recovery codes were used", left)
+	}
 	if n.way == byInvitation {
 		link, err := invitation.Parse(n.link)
 		n.must(err)
@@ -277,7 +289,7 @@ func (n *newcomer) agreed() {
 // spent waiting.
 const atOnce = 4
 
-// each plays an enrolment of both kinds for every moment at which it can be
+// each plays an enrolment of each kind for every moment at which it can be
 // interrupted: play says whether there may be another after the nth.
 func each(t *testing.T, play func(t *testing.T, w way, nth int) (more bool)) {
 	for _, w := range ways {
