@@ -152,6 +152,19 @@ func revocation() Revocation {
 	}
 }
 
+func readmission() Readmission {
+	return Readmission{
+		Account:     "ada",
+		ApprovalKey: keyID(approvalKey),
+		Aud:         deployment,
+		Counter:     1,
+		Device:      device,
+		Iat:         now,
+		Readmitted:  other,
+		ServerKey:   server,
+	}
+}
+
 func grant() Grant {
 	return Grant{
 		Acr:      "urn:countersign:acr:code",
@@ -206,6 +219,7 @@ func samples() []sample {
 		newSample("code request", approvalKey, codeRequest()),
 		newSample("revocation", approvalKey, revocation()),
 		newSample("revocation without a reason", approvalKey, quiet),
+		newSample("readmission", approvalKey, readmission()),
 		newSample("grant", serverKey, grant()),
 	}
 }

@@ -20,6 +20,7 @@
 //	Decision      countersign-decision+jws
 //	CodeRequest   countersign-code-request+jws
 //	Revocation    countersign-revocation+jws
+//	Readmission   countersign-readmission+jws
 //	Grant         countersign-grant+jwt
 //
 // base64url has no padding and its spare bits are zero. The whole has at most
@@ -73,7 +74,7 @@ func refuse(format string, args ...any) error {
 
 // A Payload is what a statement says. The set of its types is closed.
 type Payload interface {
-	Enrollment | Decision | CodeRequest | Revocation | Grant
+	Enrollment | Decision | CodeRequest | Revocation | Readmission | Grant
 
 	// typ returns the type in the header.
 	typ() string
