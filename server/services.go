@@ -100,6 +100,15 @@ func (d *deviceService) RevokeDevice(ctx context.Context, req *pb.RevokeDeviceRe
 	return &pb.RevokeDeviceResponse{Device: d.server.deviceMessage(&revoked)}, nil
 }
 
+// ReadmitDevice implements the API.
+func (d *deviceService) ReadmitDevice(ctx context.Context, req *pb.ReadmitDeviceRequest) (*pb.ReadmitDeviceResponse, error) {
+	readmitted, err := d.server.broker.ReadmitDevice(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ReadmitDeviceResponse{Device: d.server.deviceMessage(&readmitted)}, nil
+}
+
 // UpdateDevice implements the API.
 func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
 	renamed, err := d.server.broker.RenameDevice(ctx, callerOf(ctx).device, req.GetName(), remoteIP(ctx))
@@ -111,15 +120,16 @@ func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRe
 
 // GetSelf implements the API.
 func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
-	self, suspended, err := d.server.broker.Self(ctx, callerOf(ctx).device)
+	self, err := d.server.broker.Self(ctx, callerOf(ctx).device)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.GetSelfResponse{
-		Device:           d.server.deviceMessage(&self),
-		AccountSuspended: suspended,
+		Device:           d.server.deviceMessage(&self.Device),
+		AccountSuspended: self.Suspended,
 		DeploymentId:     d.server.broker.Deployment(),
 		ServerTime:       timestamp(time.Now()),
+		Notices:          noticeMessages(self.Notices),
 	}, nil
 }
 

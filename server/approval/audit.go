@@ -31,6 +31,7 @@ const (
 	EventDeviceEnrolled     Event = "device.enrolled"
 	EventDeviceRenamed      Event = "device.renamed"
 	EventDeviceRevoked      Event = "device.revoked"
+	EventDeviceReadmitted   Event = "device.readmitted"
 	EventCounterReused      Event = "device.counter_reused"
 	EventApplicationAdded   Event = "application.added"
 	EventApplicationRotated Event = "application.token_rotated"
@@ -52,7 +53,7 @@ func Events() []Event {
 	return []Event{
 		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
-		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
+		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
 	}

@@ -28,10 +28,9 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	now := b.now()
 	var answer Code
 	var refusal *Error
-	var noted bool
-	var ring []string
+	var warn, ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		answer, refusal, noted, ring = Code{}, nil, false, nil
+		answer, refusal, warn, ring = Code{}, nil, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
@@ -55,7 +54,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			if d.Decision == statement.Deny {
 				refusal = errCopied
 			}
-			if noted, err = noteOutdated(tx, now, c.device, claims, address); err != nil || refusal == errOutdated {
+			if warn, err = b.noteOutdated(tx, now, c.device, claims, address); err != nil || refusal == errOutdated {
 				return err
 			}
 		}
@@ -81,13 +80,14 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 				return err
 			}
 		}
+		c.device.seen(now)
 		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return Code{}, err
 	}
 	b.hub.ring(ring, d.SignIn)
-	b.warnCopied(noted, device)
+	b.warnCopied(warn, device)
 	if refusal == nil || refusal == errCopied {
 		b.log.Info("decision", "sign_in", d.SignIn, "account", d.Account, "device", device, "decision", d.Decision, "reason", d.Reason)
 	}

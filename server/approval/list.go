@@ -245,28 +245,52 @@ func expiredInvitations(tx Tx, now time.Time) func(func(string, error) bool) {
 // oldest first.
 func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 	now := b.now()
+	var self Device
 	var devices []Device
 	err := b.store.View(ctx, func(tx Tx) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}
-		devices, err = devicesOf(tx, c.device.Account)
+		self = *c.device
+		devices, err = devicesOf(tx, self.Account)
 		return err
 	})
+	b.noteSeen(ctx, err, &self, now)
 	return devices, err
 }
 
-// Self returns the calling device and whether its account is suspended.
-func (b *Broker) Self(ctx context.Context, device string) (self Device, suspended bool, err error) {
+// A Self is what a device is told of itself.
+type Self struct {
+	Device    Device
+	Suspended bool     // its account is
+	Notices   []Notice // as in [Screen]
+}
+
+// Self returns what the calling device is.
+func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 	now := b.now()
-	err = b.store.View(ctx, func(tx Tx) error {
-		c, s, err := b.readable(tx, device, now)
+	var self Self
+	err := b.store.View(ctx, func(tx Tx) error {
+		c, suspended, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}
-		self, suspended = *c.device, s
-		return nil
+		self = Self{Device: *c.device, Suspended: suspended}
+		self.Notices, err = noticesFor(tx, c.device, now)
+		return err
 	})
-	return self, suspended, err
+	b.noteSeen(ctx, err, &self.Device, now)
+	return self, err
+}
+
+// noteSeen notes that a device was there that has only read. That this could
+// not be written down is no reason to keep from it what it has read.
+func (b *Broker) noteSeen(ctx context.Context, err error, d *Device, now time.Time) {
+	if err != nil || !d.seen(now) {
+		return
+	}
+	if err := b.Seen(ctx, d.ID); err != nil {
+		b.log.Warn("noting when a device was last seen", "device", d.ID, "error", err)
+	}
 }

@@ -357,7 +357,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\x93\x0f\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xf9\x10\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -370,7 +370,9 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x10CreateInvitation\x12'.countersign.v1.CreateInvitationRequest\x1a(.countersign.v1.CreateInvitationResponse\x12k\n" +
 	"\x12ListAccountDevices\x12).countersign.v1.ListAccountDevicesRequest\x1a*.countersign.v1.ListAccountDevicesResponse\x12e\n" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
-	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12_\n" +
+	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12q\n" +
+	"\x14RevokeAccountDevices\x12+.countersign.v1.RevokeAccountDevicesRequest\x1a,.countersign.v1.RevokeAccountDevicesResponse\x12q\n" +
+	"\x14ReadmitAccountDevice\x12+.countersign.v1.ReadmitAccountDeviceRequest\x1a,.countersign.v1.ReadmitAccountDeviceResponse\x12_\n" +
 	"\x0eAddApplication\x12%.countersign.v1.AddApplicationRequest\x1a&.countersign.v1.AddApplicationResponse\x12e\n" +
 	"\x10ListApplications\x12'.countersign.v1.ListApplicationsRequest\x1a(.countersign.v1.ListApplicationsResponse\x12q\n" +
 	"\x14SetApplicationPolicy\x12+.countersign.v1.SetApplicationPolicyRequest\x1a,.countersign.v1.SetApplicationPolicyResponse\x12w\n" +
@@ -412,31 +414,35 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*ListAccountDevicesRequest)(nil),      // 13: countersign.v1.ListAccountDevicesRequest
 	(*GetAccountDeviceRequest)(nil),        // 14: countersign.v1.GetAccountDeviceRequest
 	(*RevokeAccountDeviceRequest)(nil),     // 15: countersign.v1.RevokeAccountDeviceRequest
-	(*AddApplicationRequest)(nil),          // 16: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 17: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 18: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 19: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 20: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 21: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 22: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 23: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 24: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 25: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 26: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 27: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 28: countersign.v1.ResumeAccountResponse
-	(*CreateInvitationResponse)(nil),       // 29: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 30: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 31: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 32: countersign.v1.RevokeAccountDeviceResponse
-	(*AddApplicationResponse)(nil),         // 33: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 34: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 35: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 36: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 37: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 38: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 39: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 40: countersign.v1.ListAuditRecordsResponse
+	(*RevokeAccountDevicesRequest)(nil),    // 16: countersign.v1.RevokeAccountDevicesRequest
+	(*ReadmitAccountDeviceRequest)(nil),    // 17: countersign.v1.ReadmitAccountDeviceRequest
+	(*AddApplicationRequest)(nil),          // 18: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 19: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 20: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 21: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 22: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 23: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 24: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 25: countersign.v1.ListAuditRecordsRequest
+	(*AddAccountResponse)(nil),             // 26: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 27: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 28: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 29: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 30: countersign.v1.ResumeAccountResponse
+	(*CreateInvitationResponse)(nil),       // 31: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 32: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 33: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 34: countersign.v1.RevokeAccountDeviceResponse
+	(*RevokeAccountDevicesResponse)(nil),   // 35: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceResponse)(nil),   // 36: countersign.v1.ReadmitAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 37: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 38: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 39: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 40: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 41: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 42: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 43: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 44: countersign.v1.ListAuditRecordsResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
@@ -450,38 +456,42 @@ var file_countersign_v1_admin_proto_depIdxs = []int32{
 	13, // 8: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
 	14, // 9: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
 	15, // 10: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	16, // 11: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	17, // 12: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	18, // 13: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	19, // 14: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	20, // 15: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	21, // 16: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	22, // 17: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	23, // 18: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 19: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 20: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 21: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	24, // 22: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	25, // 23: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	26, // 24: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	27, // 25: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	28, // 26: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	29, // 27: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	30, // 28: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	31, // 29: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	32, // 30: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	33, // 31: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	34, // 32: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	35, // 33: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	36, // 34: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	37, // 35: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	38, // 36: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	39, // 37: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	40, // 38: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 39: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 40: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	21, // [21:41] is the sub-list for method output_type
-	1,  // [1:21] is the sub-list for method input_type
+	16, // 11: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
+	17, // 12: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
+	18, // 13: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	19, // 14: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	20, // 15: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	21, // 16: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	22, // 17: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	23, // 18: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	24, // 19: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	25, // 20: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	2,  // 21: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 22: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 23: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	26, // 24: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	27, // 25: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	28, // 26: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	29, // 27: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	30, // 28: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	31, // 29: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	32, // 30: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	33, // 31: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	34, // 32: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	35, // 33: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
+	36, // 34: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
+	37, // 35: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	38, // 36: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	39, // 37: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	40, // 38: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	41, // 39: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	42, // 40: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	43, // 41: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	44, // 42: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	3,  // 43: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 44: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	23, // [23:45] is the sub-list for method output_type
+	1,  // [1:23] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
 	1,  // [1:1] is the sub-list for extension extendee
 	0,  // [0:1] is the sub-list for field type_name

@@ -190,7 +190,11 @@ type Device struct {
 	// Who revoked it, in words; empty while it is trusted.
 	RevokedBy string `protobuf:"bytes,13,opt,name=revoked_by,json=revokedBy,proto3" json:"revoked_by,omitempty"`
 	// Why it was revoked; may be empty.
-	RevokeReason  string `protobuf:"bytes,14,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
+	RevokeReason string `protobuf:"bytes,14,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
+	// When it was last readmitted after 90 days unseen; unset if it never was.
+	ReadmitTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=readmit_time,json=readmitTime,proto3" json:"readmit_time,omitempty"`
+	// Who readmitted it, in words; empty if it never was.
+	ReadmittedBy  string `protobuf:"bytes,17,opt,name=readmitted_by,json=readmittedBy,proto3" json:"readmitted_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -323,6 +327,20 @@ func (x *Device) GetRevokeReason() string {
 	return ""
 }
 
+func (x *Device) GetReadmitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadmitTime
+	}
+	return nil
+}
+
+func (x *Device) GetReadmittedBy() string {
+	if x != nil {
+		return x.ReadmittedBy
+	}
+	return ""
+}
+
 // WatchPromptsRequest begins a stream. It has no fields.
 type WatchPromptsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -373,7 +391,10 @@ type WatchPromptsResponse struct {
 	AccountSuspended bool `protobuf:"varint,3,opt,name=account_suspended,json=accountSuspended,proto3" json:"account_suspended,omitempty"`
 	// The server's time, by which prompts and codes end. A device whose clock is
 	// wrong counts from here.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// What happened to the account lately and since the device was enrolled,
+	// oldest first: at most 20, of the last 30 days.
+	Notices       []*Notice `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +453,13 @@ func (x *WatchPromptsResponse) GetAccountSuspended() bool {
 func (x *WatchPromptsResponse) GetServerTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ServerTime
+	}
+	return nil
+}
+
+func (x *WatchPromptsResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
 	}
 	return nil
 }
@@ -944,6 +972,98 @@ func (x *RevokeDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+// ReadmitDeviceRequest carries a readmission.
+type ReadmitDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-readmission+jws by the caller's approval key, at most 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadmitDeviceRequest) Reset() {
+	*x = ReadmitDeviceRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadmitDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadmitDeviceRequest) ProtoMessage() {}
+
+func (x *ReadmitDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadmitDeviceRequest.ProtoReflect.Descriptor instead.
+func (*ReadmitDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReadmitDeviceRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// ReadmitDeviceResponse returns the device as it is now.
+type ReadmitDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The readmitted device.
+	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadmitDeviceResponse) Reset() {
+	*x = ReadmitDeviceResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadmitDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadmitDeviceResponse) ProtoMessage() {}
+
+func (x *ReadmitDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadmitDeviceResponse.ProtoReflect.Descriptor instead.
+func (*ReadmitDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReadmitDeviceResponse) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
 // UpdateDeviceRequest changes the caller's own record.
 type UpdateDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -955,7 +1075,7 @@ type UpdateDeviceRequest struct {
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1087,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1100,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{13}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1001,7 +1121,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1133,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1146,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{14}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1045,7 +1165,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1177,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1190,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1083,14 +1203,16 @@ type GetSelfResponse struct {
 	// The deployment id, 26 lower-case base32 characters.
 	DeploymentId string `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
 	// The server's time.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// What happened lately, as in WatchPromptsResponse.
+	Notices       []*Notice `protobuf:"bytes,6,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1224,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1237,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1146,11 +1268,18 @@ func (x *GetSelfResponse) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetSelfResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x04\n" +
+	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/notice.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x05\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -1171,14 +1300,17 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"revokeTime\x12\x1d\n" +
 	"\n" +
 	"revoked_by\x18\r \x01(\tR\trevokedBy\x12#\n" +
-	"\rrevoke_reason\x18\x0e \x01(\tR\frevokeReason\"\x15\n" +
-	"\x13WatchPromptsRequest\"\xe9\x01\n" +
+	"\rrevoke_reason\x18\x0e \x01(\tR\frevokeReason\x12=\n" +
+	"\freadmit_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vreadmitTime\x12#\n" +
+	"\rreadmitted_by\x18\x11 \x01(\tR\freadmittedBy\"\x15\n" +
+	"\x13WatchPromptsRequest\"\x9b\x02\n" +
 	"\x14WatchPromptsResponse\x120\n" +
 	"\aprompts\x18\x01 \x03(\v2\x16.countersign.v1.PromptR\aprompts\x125\n" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
 	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"B\n" +
+	"serverTime\x120\n" +
+	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\"B\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1208,18 +1340,23 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x13RevokeDeviceRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"F\n" +
 	"\x14RevokeDeviceResponse\x12.\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"4\n" +
+	"\x14ReadmitDeviceRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"G\n" +
+	"\x15ReadmitDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\")\n" +
 	"\x13UpdateDeviceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\xd0\x01\n" +
+	"\x0eGetSelfRequest\"\x82\x02\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
 	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime*\xb9\x01\n" +
+	"serverTime\x120\n" +
+	"\anotices\x18\x06 \x03(\v2\x16.countersign.v1.NoticeR\anotices*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1235,14 +1372,15 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xf6\x04\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xd4\x05\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
 	"\n" +
 	"CreateCode\x12!.countersign.v1.CreateCodeRequest\x1a\".countersign.v1.CreateCodeResponse\x12V\n" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
-	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12Y\n" +
+	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12\\\n" +
+	"\rReadmitDevice\x12$.countersign.v1.ReadmitDeviceRequest\x1a%.countersign.v1.ReadmitDeviceResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
 	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
@@ -1259,7 +1397,7 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_countersign_v1_device_proto_goTypes = []any{
 	(DeviceKind)(0),               // 0: countersign.v1.DeviceKind
 	(DeviceState)(0),              // 1: countersign.v1.DeviceState
@@ -1276,48 +1414,57 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*ListDevicesResponse)(nil),   // 12: countersign.v1.ListDevicesResponse
 	(*RevokeDeviceRequest)(nil),   // 13: countersign.v1.RevokeDeviceRequest
 	(*RevokeDeviceResponse)(nil),  // 14: countersign.v1.RevokeDeviceResponse
-	(*UpdateDeviceRequest)(nil),   // 15: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),  // 16: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),        // 17: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),       // 18: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*ReadmitDeviceRequest)(nil),  // 15: countersign.v1.ReadmitDeviceRequest
+	(*ReadmitDeviceResponse)(nil), // 16: countersign.v1.ReadmitDeviceResponse
+	(*UpdateDeviceRequest)(nil),   // 17: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),  // 18: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),        // 19: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),       // 20: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Notice)(nil),                // 22: countersign.v1.Notice
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	19, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	19, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	19, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
-	5,  // 5: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
-	6,  // 6: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	19, // 7: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	19, // 8: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 9: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 10: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 11: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 12: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 13: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 14: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	19, // 15: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 16: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 17: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 18: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 19: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	13, // 20: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	15, // 21: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	17, // 22: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 23: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 24: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 25: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 26: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	14, // 27: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	16, // 28: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	18, // 29: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	21, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	21, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	21, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	21, // 5: countersign.v1.Device.readmit_time:type_name -> google.protobuf.Timestamp
+	5,  // 6: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
+	6,  // 7: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
+	21, // 8: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	22, // 9: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
+	21, // 10: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 11: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 12: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 13: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 14: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 15: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 16: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 17: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	21, // 18: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	22, // 19: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
+	3,  // 20: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 21: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 22: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 23: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	13, // 24: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	15, // 25: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
+	17, // 26: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	19, // 27: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 28: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 29: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 30: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 31: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	14, // 32: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	16, // 33: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
+	18, // 34: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	20, // 35: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	28, // [28:36] is the sub-list for method output_type
+	20, // [20:28] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
@@ -1325,13 +1472,14 @@ func file_countersign_v1_device_proto_init() {
 	if File_countersign_v1_device_proto != nil {
 		return
 	}
+	file_countersign_v1_notice_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

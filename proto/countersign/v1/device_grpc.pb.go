@@ -19,13 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeviceService_WatchPrompts_FullMethodName = "/countersign.v1.DeviceService/WatchPrompts"
-	DeviceService_DecideSignIn_FullMethodName = "/countersign.v1.DeviceService/DecideSignIn"
-	DeviceService_CreateCode_FullMethodName   = "/countersign.v1.DeviceService/CreateCode"
-	DeviceService_ListDevices_FullMethodName  = "/countersign.v1.DeviceService/ListDevices"
-	DeviceService_RevokeDevice_FullMethodName = "/countersign.v1.DeviceService/RevokeDevice"
-	DeviceService_UpdateDevice_FullMethodName = "/countersign.v1.DeviceService/UpdateDevice"
-	DeviceService_GetSelf_FullMethodName      = "/countersign.v1.DeviceService/GetSelf"
+	DeviceService_WatchPrompts_FullMethodName  = "/countersign.v1.DeviceService/WatchPrompts"
+	DeviceService_DecideSignIn_FullMethodName  = "/countersign.v1.DeviceService/DecideSignIn"
+	DeviceService_CreateCode_FullMethodName    = "/countersign.v1.DeviceService/CreateCode"
+	DeviceService_ListDevices_FullMethodName   = "/countersign.v1.DeviceService/ListDevices"
+	DeviceService_RevokeDevice_FullMethodName  = "/countersign.v1.DeviceService/RevokeDevice"
+	DeviceService_ReadmitDevice_FullMethodName = "/countersign.v1.DeviceService/ReadmitDevice"
+	DeviceService_UpdateDevice_FullMethodName  = "/countersign.v1.DeviceService/UpdateDevice"
+	DeviceService_GetSelf_FullMethodName       = "/countersign.v1.DeviceService/GetSelf"
 )
 
 // DeviceServiceClient is the client API for DeviceService service.
@@ -34,7 +35,9 @@ const (
 //
 // DeviceService is what a trusted device calls. The caller is known by the
 // key of its TLS client certificate, and its trust is checked against the
-// store in every call and before every message of a stream.
+// store in every call and before every message of a stream. Wherever
+// DEVICE_REVOKED is among the errors, a device that does not count at present
+// gets DEVICE_WAITING, DEVICE_DORMANT or DEVICE_UNCONFIRMED in the same way.
 type DeviceServiceClient interface {
 	// WatchPrompts tells the device what it must show, until the caller hangs
 	// up. Each message is the complete set and replaces the one before; the
@@ -89,6 +92,16 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(ctx context.Context, in *RevokeDeviceRequest, opts ...grpc.CallOption) (*RevokeDeviceResponse, error)
+	// ReadmitDevice lets a device of the caller's account count again that was
+	// not seen for 90 days, by a signed statement. Readmitting a device that is
+	// trusted succeeds and changes nothing.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// NO_SUCH_DEVICE, DEVICE_NOT_DORMANT, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
+	// DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ReadmitDevice(ctx context.Context, in *ReadmitDeviceRequest, opts ...grpc.CallOption) (*ReadmitDeviceResponse, error)
 	// UpdateDevice changes what the caller's own record says of it.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
@@ -172,6 +185,16 @@ func (c *deviceServiceClient) RevokeDevice(ctx context.Context, in *RevokeDevice
 	return out, nil
 }
 
+func (c *deviceServiceClient) ReadmitDevice(ctx context.Context, in *ReadmitDeviceRequest, opts ...grpc.CallOption) (*ReadmitDeviceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadmitDeviceResponse)
+	err := c.cc.Invoke(ctx, DeviceService_ReadmitDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *deviceServiceClient) UpdateDevice(ctx context.Context, in *UpdateDeviceRequest, opts ...grpc.CallOption) (*UpdateDeviceResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateDeviceResponse)
@@ -198,7 +221,9 @@ func (c *deviceServiceClient) GetSelf(ctx context.Context, in *GetSelfRequest, o
 //
 // DeviceService is what a trusted device calls. The caller is known by the
 // key of its TLS client certificate, and its trust is checked against the
-// store in every call and before every message of a stream.
+// store in every call and before every message of a stream. Wherever
+// DEVICE_REVOKED is among the errors, a device that does not count at present
+// gets DEVICE_WAITING, DEVICE_DORMANT or DEVICE_UNCONFIRMED in the same way.
 type DeviceServiceServer interface {
 	// WatchPrompts tells the device what it must show, until the caller hangs
 	// up. Each message is the complete set and replaces the one before; the
@@ -253,6 +278,16 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error)
+	// ReadmitDevice lets a device of the caller's account count again that was
+	// not seen for 90 days, by a signed statement. Readmitting a device that is
+	// trusted succeeds and changes nothing.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// NO_SUCH_DEVICE, DEVICE_NOT_DORMANT, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
+	// DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ReadmitDevice(context.Context, *ReadmitDeviceRequest) (*ReadmitDeviceResponse, error)
 	// UpdateDevice changes what the caller's own record says of it.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
@@ -291,6 +326,9 @@ func (UnimplementedDeviceServiceServer) ListDevices(context.Context, *ListDevice
 }
 func (UnimplementedDeviceServiceServer) RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeDevice not implemented")
+}
+func (UnimplementedDeviceServiceServer) ReadmitDevice(context.Context, *ReadmitDeviceRequest) (*ReadmitDeviceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadmitDevice not implemented")
 }
 func (UnimplementedDeviceServiceServer) UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateDevice not implemented")
@@ -402,6 +440,24 @@ func _DeviceService_RevokeDevice_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_ReadmitDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadmitDeviceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).ReadmitDevice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_ReadmitDevice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).ReadmitDevice(ctx, req.(*ReadmitDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeviceService_UpdateDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UpdateDeviceRequest)
 	if err := dec(in); err != nil {
@@ -460,6 +516,10 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeDevice",
 			Handler:    _DeviceService_RevokeDevice_Handler,
+		},
+		{
+			MethodName: "ReadmitDevice",
+			Handler:    _DeviceService_ReadmitDevice_Handler,
 		},
 		{
 			MethodName: "UpdateDevice",
