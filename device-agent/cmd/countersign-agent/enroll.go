@@ -11,6 +11,7 @@ import (
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/text"
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
 type enrollCmd struct {
@@ -78,12 +79,12 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	return sayTrusted(env, state)
+	return sayTrusted(ctx, env, state, passphrase)
 }
 
 // sayTrusted says that this device is trusted.
-func sayTrusted(env *environment, state agent.State) error {
-	_, err := fmt.Fprintf(env.out, `This device is trusted now: it may approve sign-ins of the account %s.
+func sayTrusted(ctx context.Context, env *environment, state agent.State, passphrase string) error {
+	fmt.Fprintf(env.out, `This device is trusted now: it may approve sign-ins of the account %s.
 
   account      %s
   server       %s
@@ -93,7 +94,34 @@ func sayTrusted(env *environment, state agent.State) error {
 
 Next, and whenever this machine is on:  %s run
 `, state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), keysLine(env.dir), env.command())
-	return err
+	sayOlder(ctx, env, state, passphrase)
+	return nil
+}
+
+// sayOlder says if there are other devices of this one's name. Enrolling a
+// device anew takes nothing from the old one, whose keys somebody may still have.
+// What cannot be found out is not said: this device is trusted all the same.
+func sayOlder(ctx context.Context, env *environment, state agent.State, passphrase string) {
+	a, err := agent.Open(env.dir, passphrase)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	devices, err := a.Devices(ctx)
+	if err != nil {
+		return
+	}
+	for _, d := range devices {
+		if d.GetId() == state.Device || d.GetName() != state.Name || d.GetState() == pb.DeviceState_DEVICE_STATE_REVOKED {
+			continue
+		}
+		fmt.Fprintf(env.out, `
+There is another device of the same name, last seen %s: %s (%s, %s).
+It stays as it was. If it is gone, or is this one before it was wiped, revoke it:
+  %s devices revoke %s
+`, local(d.GetLastSeenTime()), text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId()), env.command(), shortID(d))
+	}
 }
 
 func (c *enrollCmd) link(ctx context.Context, env *environment) (invitation.Link, error) {

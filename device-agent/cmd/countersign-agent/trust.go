@@ -48,7 +48,7 @@ Then type the code that it shows here.
 			return err
 		}
 	}
-	return sayTrusted(env, state)
+	return sayTrusted(ctx, env, state, in.Passphrase)
 }
 
 // complete asks for the code until this device is trusted or there is nothing
