@@ -244,6 +244,7 @@ func policyMessage(p approval.Policy) *pb.ApplicationPolicy {
 		Tries:          proto.Int32(int32(p.Tries)),
 		DenialFinal:    proto.Bool(p.DenialFinal),
 		RequestedCodes: proto.Bool(!p.RefuseRequested),
+		OfflineCodes:   proto.Bool(!p.RefuseOffline),
 	}
 }
 
@@ -272,6 +273,9 @@ func policyChange(m *pb.ApplicationPolicy) (func(*approval.Policy), error) {
 		}
 		if m != nil && m.RequestedCodes != nil {
 			p.RefuseRequested = !m.GetRequestedCodes()
+		}
+		if m != nil && m.OfflineCodes != nil {
+			p.RefuseOffline = !m.GetOfflineCodes()
 		}
 	}, nil
 }

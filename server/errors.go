@@ -158,6 +158,10 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES
 	case approval.ReasonCodeWrong:
 		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_CODE_WRONG
+	case approval.ReasonCodeRefused:
+		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_CODE_REFUSED
+	case approval.ReasonCodesClosed:
+		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_CODES_CLOSED
 	}
 	return codes.Internal, pb.ErrorReason_ERROR_REASON_INTERNAL
 }

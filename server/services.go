@@ -32,7 +32,7 @@ func (e *enrollmentService) EnrollDevice(ctx context.Context, req *pb.EnrollDevi
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.EnrollDeviceResponse{Device: e.server.deviceMessage(&d)}, nil
+	return &pb.EnrollDeviceResponse{Device: e.server.deviceMessage(&d), OfflineSecret: e.server.broker.OfflineSecret(&d)}, nil
 }
 
 // RequestTrust implements the API.
@@ -56,7 +56,7 @@ func (e *enrollmentService) CompleteTrust(ctx context.Context, req *pb.CompleteT
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d)}, nil
+	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d), OfflineSecret: e.server.broker.OfflineSecret(&d)}, nil
 }
 
 type deviceService struct {
@@ -79,7 +79,12 @@ func (d *deviceService) CreateCode(ctx context.Context, req *pb.CreateCodeReques
 	if err != nil {
 		return nil, err
 	}
-	return &pb.CreateCodeResponse{Code: c.Digits, ExpireTime: timestamp(c.Expires)}, nil
+	return &pb.CreateCodeResponse{
+		Code:          c.Digits,
+		ExpireTime:    timestamp(c.Expires),
+		OfflineSecret: c.OfflineSecret,
+		ServerTime:    timestamp(time.Now()),
+	}, nil
 }
 
 // ListDevices implements the API.
@@ -130,6 +135,7 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		DeploymentId:     d.server.broker.Deployment(),
 		ServerTime:       timestamp(time.Now()),
 		Notices:          noticeMessages(self.Notices),
+		OfflineSecret:    d.server.broker.OfflineSecret(&self.Device),
 	}, nil
 }
 
@@ -161,7 +167,14 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 // VerifySignIn implements the API.
 func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRequest) (*pb.VerifySignInResponse, error) {
 	who := callerOf(ctx)
-	admission, err := g.server.broker.VerifySignIn(ctx, who.token, req.GetSignInId(), req.GetCode())
+	verify, typed := g.server.broker.VerifySignIn, req.GetCode()
+	if req.GetTrailingDigits() != "" {
+		if req.GetCode() != "" {
+			return nil, invalidField("trailing_digits", "give these or the code, not both")
+		}
+		verify, typed = g.server.broker.VerifyTrailing, req.GetTrailingDigits()
+	}
+	admission, err := verify(ctx, who.token, req.GetSignInId(), typed)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +183,8 @@ func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRe
 		return nil, err
 	}
 	return &pb.VerifySignInResponse{
-		Grant: admission.Grant,
+		Grant:      admission.Grant,
+		CodeLength: int32(admission.CodeLength),
 		Receipt: &pb.Receipt{
 			Statement:   admission.Receipt.Statement,
 			DeviceId:    admission.Receipt.Device,

@@ -75,6 +75,8 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_TRIES:            Stop,
 	countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES:         Stop,
 	countersignv1.ErrorReason_ERROR_REASON_CODE_WRONG:                Stop,
+	countersignv1.ErrorReason_ERROR_REASON_CODE_REFUSED:              Stop,
+	countersignv1.ErrorReason_ERROR_REASON_CODES_CLOSED:              Stop,
 
 	countersignv1.ErrorReason_ERROR_REASON_BACKUP_FAILED: Stop,
 }

@@ -46,6 +46,7 @@ const (
 	EventSignInCancelled    Event = "sign_in.cancelled"
 	EventCodeRequested      Event = "code.requested"
 	EventCodeWrong          Event = "code.wrong"
+	EventCodesClosed        Event = "account.codes_closed"
 )
 
 // Events returns every event, for documentation tests.
@@ -55,6 +56,6 @@ func Events() []Event {
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
 		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
-		EventSignInCancelled, EventCodeRequested, EventCodeWrong,
+		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
 	}
 }

@@ -27,6 +27,9 @@ type Device struct {
 	ReadmittedBy Actor
 	Confirmed    time.Time // after the store was restored from a backup; zero if it never had to be
 
+	OfflineStep  int64 // of the newest offline code that was used; none counts at or before it
+	OfflineDrift int   // how many steps the device's clock was ahead then, -2 to 2
+
 	Revoked      time.Time // zero while trusted
 	RevokedBy    Actor
 	RevokeReason string

@@ -44,6 +44,8 @@ const (
 	ReasonTooManyTries
 	ReasonTooManyFailures
 	ReasonCodeWrong
+	ReasonCodeRefused
+	ReasonCodesClosed
 	reasonEnd
 )
 

@@ -3,6 +3,7 @@ package approval
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Notable returns the events that become notices.
@@ -17,3 +18,10 @@ func Buckets() []string {
 		bucketRecords, bucketRecordsOfAccount, bucketNotices,
 	}
 }
+
+// SetRestored makes the Broker believe that its store was restored from a
+// backup at a moment.
+func (b *Broker) SetRestored(t time.Time) { b.restored = t }
+
+// SaveDevice stores a device with its index.
+var SaveDevice = saveDevice

@@ -13,6 +13,7 @@ import (
 var notable = map[Event]bool{
 	EventAccountSuspended: true,
 	EventAccountResumed:   true,
+	EventCodesClosed:      true,
 	EventDeviceEnrolled:   true,
 	EventDeviceRenamed:    true,
 	EventDeviceRevoked:    true,

@@ -56,12 +56,35 @@ var deeds = map[approval.Event]deed{
 		_, err := phone.w.admin.ReadmitDevice(phone.w.t.Context(), phone.id)
 		return err
 	}},
+	approval.EventCodesClosed: {func(phone *device) {
+		phone.wrongCodes(5, 5)
+		time.Sleep(24 * time.Hour)
+		phone.wrongCodes(5, 4)
+	}, func(phone *device) error { phone.wrongCodes(1); return nil }},
 	approval.EventCounterReused: {func(phone *device) { phone.requestCode(); phone.requestCode() }, func(phone *device) error {
 		phone.counter = 0 // a copy goes on from where it was made
 		_, err := phone.requestCode()
 		wantReason(phone.w.t, "a counter that did not rise", err, approval.ReasonCounterReused)
 		return nil
 	}},
+}
+
+// wrongCodes lets new devices ask to be trusted one after the other, and each
+// guess so many codes.
+func (d *device) wrongCodes(guesses ...int) {
+	for _, n := range guesses {
+		time.Sleep(20 * time.Minute)
+		tablet := d.w.newDevice()
+		id := tablet.requestTrust(d.account)
+		screen, err := d.screen()
+		if err != nil || len(screen.Prompts) != 1 {
+			d.w.t.Fatalf("the request is not shown: %v, %v", screen.Prompts, err)
+		}
+		code := d.allow(screen.Prompts[0].SignIn)
+		for range n {
+			wantReason(d.w.t, "a guess", tablet.completeTrust(id, wrong(code)), approval.ReasonCodeWrong)
+		}
+	}
 }
 
 func (d *device) suspendAccount() error {

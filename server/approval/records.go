@@ -44,7 +44,7 @@ import (
 //	candidates
 //	  <device>                          newest sign-in in which the device asks to be trusted, as text
 //	failures
-//	  <account>                         failures
+//	  <account>/<lane>                  failures
 //	records
 //	  <sequence, 16 hex digits>         Record
 //	records_of_account

@@ -23,6 +23,7 @@ type Secrets struct {
 	codes      []byte // MAC key of the codes after Allow
 	requested  []byte // MAC key of the codes that are asked for
 	nonces     []byte // MAC key of the nonces in prompts
+	offline    []byte // MAC key of the devices' secrets for offline codes
 	signing    crypto.Signer
 	signingID  string
 	signingJWK statement.JWK
@@ -51,6 +52,7 @@ func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
 		"countersign v1 code after allow": &s.codes,
 		"countersign v1 requested code":   &s.requested,
 		"countersign v1 prompt nonce":     &s.nonces,
+		"countersign v1 offline secret":   &s.offline,
 	} {
 		if *key, err = hkdf.Key(sha256.New, root, nil, info, 32); err != nil {
 			return nil, fmt.Errorf("deriving keys: %w", err)
@@ -87,6 +89,13 @@ func (s *Secrets) requestedCode(account, id string) string {
 // nonce returns the nonce in the prompt of a sign-in on one device.
 func (s *Secrets) nonce(signIn, device string) string {
 	return base64.RawURLEncoding.EncodeToString(mac(s.nonces, signIn, device))
+}
+
+// offlineSecret returns the 32 bytes from which a device makes its offline codes.
+// They are another device's never, and another deployment's neither, should
+// somebody use one root key for two.
+func (s *Secrets) offlineSecret(deployment string, d *Device) []byte {
+	return mac(s.offline, deployment, d.ID, d.ApprovalID)
 }
 
 // String and the others below keep the keys out of logs.

@@ -97,6 +97,7 @@ type device struct {
 	account  string
 	approval *ecdsa.PrivateKey
 	counter  uint64
+	secret   []byte // for offline codes
 }
 
 func (w *world) newDevice() *device {
@@ -135,7 +136,7 @@ func (w *world) enroll(account string) *device {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	d.account = got.Account
+	d.account, d.secret = got.Account, w.broker.OfflineSecret(&got)
 	return d
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/internal/text"
@@ -108,6 +109,8 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return "The account was suspended by " + by + because + ". Nothing can be approved until it is resumed."
 	case "account.resumed":
 		return "The account was resumed by " + by + "."
+	case "account.codes_closed":
+		return "So many wrong codes were typed in a row that no code is compared any more, " + laneWords(n.GetDetail()) + ". When it is over: " + program + " unlock. If it was not you who typed them, allow nothing that you did not begin."
 	case "device.enrolled":
 		return "A new device can approve sign-ins now: " + device + ", let in by " + by + ". If you do not know it, revoke it: " + revokeCommand(n)
 	case "device.renamed":
@@ -120,6 +123,19 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return "Two programs seem to use the keys of one device: " + device + ". If it was not restored from a copy, somebody else has its keys: revoke it: " + revokeCommand(n)
 	}
 	return "Something happened that this version cannot describe (" + text.Escape(n.GetEvent()) + "). Ask your administrator."
+}
+
+// laneWords says whose codes are meant.
+func laneWords(lane string) string {
+	switch lane {
+	case "unknown":
+		return "for sign-ins from where nobody signed in lately"
+	case "known":
+		return "for sign-ins from where you signed in lately"
+	case "enrolment":
+		return "for devices that want to be trusted"
+	}
+	return "of the kind " + text.Isolate(lane)
 }
 
 // deviceWords names the device that a notice is about.
@@ -149,5 +165,5 @@ func actorOf(n *countersignv1.Notice, self string) string {
 
 func revokeCommand(n *countersignv1.Notice) string {
 	id := n.GetDeviceId()
-	return program + " devices revoke " + text.Escape(id[:min(shownID, len(id))])
+	return strings.TrimSpace(program + " devices revoke " + text.Escape(id[:min(shownID, len(id))]))
 }

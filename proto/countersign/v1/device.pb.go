@@ -748,7 +748,12 @@ type CreateCodeResponse struct {
 	// Six decimal digits.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// When the code stops being good.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// 32 bytes from which the device makes its offline codes, for a device that
+	// has lost them or was enrolled before there were any.
+	OfflineSecret []byte `protobuf:"bytes,3,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// The server's time, by which codes end and offline codes are made.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -793,6 +798,20 @@ func (x *CreateCodeResponse) GetCode() string {
 func (x *CreateCodeResponse) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
 	}
 	return nil
 }
@@ -1204,8 +1223,10 @@ type GetSelfResponse struct {
 	DeploymentId string `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
 	// The server's time.
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// As in EnrollDeviceResponse, whose answer may have been lost.
+	OfflineSecret []byte `protobuf:"bytes,6,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	// What happened lately, as in WatchPromptsResponse.
-	Notices       []*Notice `protobuf:"bytes,6,rep,name=notices,proto3" json:"notices,omitempty"`
+	Notices       []*Notice `protobuf:"bytes,7,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1264,6 +1285,13 @@ func (x *GetSelfResponse) GetDeploymentId() string {
 func (x *GetSelfResponse) GetServerTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ServerTime
+	}
+	return nil
+}
+
+func (x *GetSelfResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
 	}
 	return nil
 }
@@ -1329,11 +1357,14 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"1\n" +
 	"\x11CreateCodeRequest\x12\x1c\n" +
-	"\tstatement\x18\x01 \x01(\tR\tstatement\"e\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\xc9\x01\n" +
 	"\x12CreateCodeResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x14\n" +
+	"expireTime\x12%\n" +
+	"\x0eoffline_secret\x18\x03 \x01(\fR\rofflineSecret\x12;\n" +
+	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\"\x14\n" +
 	"\x12ListDevicesRequest\"G\n" +
 	"\x13ListDevicesResponse\x120\n" +
 	"\adevices\x18\x01 \x03(\v2\x16.countersign.v1.DeviceR\adevices\"3\n" +
@@ -1349,14 +1380,15 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\x82\x02\n" +
+	"\x0eGetSelfRequest\"\xa9\x02\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
 	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\x120\n" +
-	"\anotices\x18\x06 \x03(\v2\x16.countersign.v1.NoticeR\anotices*\xb9\x01\n" +
+	"serverTime\x12%\n" +
+	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret\x120\n" +
+	"\anotices\x18\a \x03(\v2\x16.countersign.v1.NoticeR\anotices*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1437,34 +1469,35 @@ var file_countersign_v1_device_proto_depIdxs = []int32{
 	21, // 10: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
 	21, // 11: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
 	21, // 12: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 13: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 14: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 15: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 16: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 17: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	21, // 18: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	22, // 19: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
-	3,  // 20: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 21: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 22: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 23: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	13, // 24: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	15, // 25: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
-	17, // 26: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	19, // 27: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 28: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 29: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 30: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 31: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	14, // 32: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	16, // 33: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
-	18, // 34: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	20, // 35: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	21, // 13: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 14: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 15: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 16: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 17: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 18: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	21, // 19: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	22, // 20: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
+	3,  // 21: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 22: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 23: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 24: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	13, // 25: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	15, // 26: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
+	17, // 27: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	19, // 28: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 29: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 30: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 31: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 32: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	14, // 33: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	16, // 34: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
+	18, // 35: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	20, // 36: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	29, // [29:37] is the sub-list for method output_type
+	21, // [21:29] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }

@@ -166,7 +166,12 @@ func (x *EnrollDeviceRequest) GetStatement() string {
 type EnrollDeviceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account.
-	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// 32 bytes from which the device makes its offline codes; see
+	// docs/protocol.md. The device must keep them before it believes that it is
+	// trusted. The same again when the call is repeated; empty once the device
+	// has signed a statement.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +209,13 @@ func (*EnrollDeviceResponse) Descriptor() ([]byte, []int) {
 func (x *EnrollDeviceResponse) GetDevice() *Device {
 	if x != nil {
 		return x.Device
+	}
+	return nil
+}
+
+func (x *EnrollDeviceResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
 	}
 	return nil
 }
@@ -370,7 +382,9 @@ func (x *CompleteTrustRequest) GetCode() string {
 type CompleteTrustResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account.
-	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// As in EnrollDeviceResponse.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +426,13 @@ func (x *CompleteTrustResponse) GetDevice() *Device {
 	return nil
 }
 
+func (x *CompleteTrustResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
 var File_countersign_v1_enrollment_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_enrollment_proto_rawDesc = "" +
@@ -422,9 +443,10 @@ const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\"^\n" +
 	"\x13EnrollDeviceRequest\x12)\n" +
 	"\x10invitation_token\x18\x01 \x01(\tR\x0finvitationToken\x12\x1c\n" +
-	"\tstatement\x18\x02 \x01(\tR\tstatement\"F\n" +
+	"\tstatement\x18\x02 \x01(\tR\tstatement\"m\n" +
 	"\x14EnrollDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"3\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\"3\n" +
 	"\x13RequestTrustRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"r\n" +
 	"\x14RequestTrustResponse\x12\x1d\n" +
@@ -435,9 +457,10 @@ const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\x14CompleteTrustRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"G\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"n\n" +
 	"\x15CompleteTrustResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device2\x85\x03\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret2\x85\x03\n" +
 	"\x11EnrollmentService\x12\\\n" +
 	"\rGetDeployment\x12$.countersign.v1.GetDeploymentRequest\x1a%.countersign.v1.GetDeploymentResponse\x12Y\n" +
 	"\fEnrollDevice\x12#.countersign.v1.EnrollDeviceRequest\x1a$.countersign.v1.EnrollDeviceResponse\x12Y\n" +

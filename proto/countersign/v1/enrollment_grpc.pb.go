@@ -70,7 +70,7 @@ type EnrollmentServiceClient interface {
 	// call that is repeated after it succeeded succeeds again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_PENDING, SIGN_IN_EXPIRED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, KEY_IN_USE,
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG, KEY_IN_USE,
 	// TOO_MANY_DEVICES, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate with which it
@@ -171,7 +171,7 @@ type EnrollmentServiceServer interface {
 	// call that is repeated after it succeeded succeeds again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_PENDING, SIGN_IN_EXPIRED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, KEY_IN_USE,
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG, KEY_IN_USE,
 	// TOO_MANY_DEVICES, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate with which it

@@ -141,11 +141,20 @@ const (
 	// FAILED_PRECONDITION. Five wrong codes ended this sign-in; begin a new one.
 	ErrorReason_ERROR_REASON_TOO_MANY_TRIES ErrorReason = 108
 	// RESOURCE_EXHAUSTED. Too many wrong codes for this account lately; no code
-	// is compared until the window has moved on.
+	// is compared until the window has moved on, or a trusted device or an
+	// administrator unlocks the account.
 	ErrorReason_ERROR_REASON_TOO_MANY_FAILURES ErrorReason = 109
 	// PERMISSION_DENIED. The code is wrong. The metadata "tries_left" says how
 	// many more this sign-in bears.
 	ErrorReason_ERROR_REASON_CODE_WRONG ErrorReason = 110
+	// FAILED_PRECONDITION. The application's policy takes no code of this kind: no
+	// offline code, or none that was asked for without a prompt. It was not
+	// compared, and the try not counted.
+	ErrorReason_ERROR_REASON_CODE_REFUSED ErrorReason = 111
+	// FAILED_PRECONDITION. So many wrong codes were typed in a row that none is
+	// compared any more, until a trusted device or an administrator unlocks the
+	// account.
+	ErrorReason_ERROR_REASON_CODES_CLOSED ErrorReason = 112
 	// FAILED_PRECONDITION. The backup could not be written there.
 	ErrorReason_ERROR_REASON_BACKUP_FAILED ErrorReason = 120
 )
@@ -195,6 +204,8 @@ var (
 		108: "ERROR_REASON_TOO_MANY_TRIES",
 		109: "ERROR_REASON_TOO_MANY_FAILURES",
 		110: "ERROR_REASON_CODE_WRONG",
+		111: "ERROR_REASON_CODE_REFUSED",
+		112: "ERROR_REASON_CODES_CLOSED",
 		120: "ERROR_REASON_BACKUP_FAILED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -240,6 +251,8 @@ var (
 		"ERROR_REASON_TOO_MANY_TRIES":            108,
 		"ERROR_REASON_TOO_MANY_FAILURES":         109,
 		"ERROR_REASON_CODE_WRONG":                110,
+		"ERROR_REASON_CODE_REFUSED":              111,
+		"ERROR_REASON_CODES_CLOSED":              112,
 		"ERROR_REASON_BACKUP_FAILED":             120,
 	}
 )
@@ -275,7 +288,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xbb\v\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xf9\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -318,7 +331,9 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"&ERROR_REASON_SIGN_IN_ALLOWED_ELSEWHERE\x10k\x12\x1f\n" +
 	"\x1bERROR_REASON_TOO_MANY_TRIES\x10l\x12\"\n" +
 	"\x1eERROR_REASON_TOO_MANY_FAILURES\x10m\x12\x1b\n" +
-	"\x17ERROR_REASON_CODE_WRONG\x10n\x12\x1e\n" +
+	"\x17ERROR_REASON_CODE_WRONG\x10n\x12\x1d\n" +
+	"\x19ERROR_REASON_CODE_REFUSED\x10o\x12\x1d\n" +
+	"\x19ERROR_REASON_CODES_CLOSED\x10p\x12\x1e\n" +
 	"\x1aERROR_REASON_BACKUP_FAILED\x10xBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
 var (
