@@ -30,6 +30,7 @@ const (
 	ReasonKeyInUse
 	ReasonTooManyDevices
 	ReasonLastDevice
+	ReasonRecoveryCodeInvalid
 	ReasonStatementInvalid
 	ReasonStatementMismatch
 	ReasonCounterReused

@@ -262,12 +262,13 @@ func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 
 // A Self is what a device is told of itself.
 type Self struct {
-	Device    Device
-	Suspended bool     // its account is
-	Notices   []Notice // as in [Screen]
+	Device
+	Suspended     bool     // its account is
+	RecoveryCodes int      // that its account has left
+	Notices       []Notice // as in [Screen]
 }
 
-// Self returns what the calling device is.
+// Self returns what the calling device may know of itself.
 func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 	now := b.now()
 	var self Self
@@ -276,7 +277,11 @@ func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 		if err != nil {
 			return err
 		}
-		self = Self{Device: *c.device, Suspended: suspended}
+		set, err := b.loadRecovery(tx, c.device.Account)
+		if err != nil {
+			return err
+		}
+		self = Self{Device: *c.device, Suspended: suspended, RecoveryCodes: set.left()}
 		self.Notices, err = noticesFor(tx, c.device, now)
 		return err
 	})

@@ -19,6 +19,9 @@ var notable = map[Event]bool{
 	EventDeviceRevoked:    true,
 	EventDeviceReadmitted: true,
 	EventCounterReused:    true,
+	EventRecoveryCreated:  true,
+	EventRecoveryRenewed:  true,
+	EventRecoveryUsed:     true,
 }
 
 // A Notice tells the owner of an account what happened to it. It holds the
@@ -114,14 +117,14 @@ func (l *notices) add(n Notice) {
 }
 
 // noticesFor returns what the device is told: what happened since it was
-// enrolled, but for that.
+// enrolled, but for that, and for the recovery codes that it showed then.
 func noticesFor(tx Tx, d *Device, now time.Time) ([]Notice, error) {
 	kept, err := load[notices](tx, bucketNotices, d.Account)
 	if err != nil || kept == nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(kept.List, func(n Notice) bool {
-		own := n.Event == EventDeviceEnrolled && n.Device == d.ID
+		own := n.Device == d.ID && (n.Event == EventDeviceEnrolled || n.Event == EventRecoveryCreated)
 		return own || n.Time.Before(d.Enrolled) || now.Sub(n.Time) >= noticeLifetime
 	}), nil
 }

@@ -494,9 +494,9 @@ func TestOfflineSecretsAreHandedOverOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	mac.account = d.Account
-	secret := w.broker.OfflineSecret(&d)
+	secret := w.broker.OfflineSecret(&d.Device)
 	again, err := w.broker.EnrollDevice(t.Context(), in)
-	if err != nil || len(secret) != 32 || !cmp.Equal(w.broker.OfflineSecret(&again), secret) {
+	if err != nil || len(secret) != 32 || !cmp.Equal(w.broker.OfflineSecret(&again.Device), secret) {
 		t.Errorf("enrolled again: %v, want the same secret of 32 bytes", err)
 	}
 	self, err := w.broker.Self(t.Context(), mac.id)

@@ -24,6 +24,7 @@ type world struct {
 	config  approval.Config
 	broker  *approval.Broker
 	admin   approval.Administrator
+	codes   []string // of recovery, for a test that keeps them
 }
 
 // newWorld returns a world on the store; nil means one in memory whose
@@ -97,7 +98,8 @@ type device struct {
 	account  string
 	approval *ecdsa.PrivateKey
 	counter  uint64
-	secret   []byte // for offline codes
+	codes    []string // recovery codes that it was shown when it was enrolled
+	secret   []byte   // for offline codes
 }
 
 func (w *world) newDevice() *device {
@@ -136,7 +138,7 @@ func (w *world) enroll(account string) *device {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	d.account, d.secret = got.Account, w.broker.OfflineSecret(&got)
+	d.account, d.codes, d.secret = got.Account, got.RecoveryCodes, w.broker.OfflineSecret(&got.Device)
 	return d
 }
 

@@ -29,7 +29,7 @@ type devicesListCmd struct {
 func (devicesListCmd) Help() string {
 	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID. One that was not seen for 90 days is dormant and does not count, until another one readmits it: devices readmit ID. Those that were revoked come last.
 
-With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state" ("trusted", "waiting", "dormant", "unconfirmed" or "revoked"), "enrolled", "enrolled_by", "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
+With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state" ("trusted", "waiting", "dormant", "unconfirmed" or "revoked"), "enrolled", "enrolled_by", "trusted_from", "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
 }
 
 type deviceJSON struct {
@@ -41,6 +41,7 @@ type deviceJSON struct {
 	State        string `json:"state"`
 	Enrolled     int64  `json:"enrolled"`
 	EnrolledBy   string `json:"enrolled_by"`
+	TrustedFrom  int64  `json:"trusted_from"`
 	LastSeen     int64  `json:"last_seen"`
 	Connected    bool   `json:"connected"`
 	Readmitted   int64  `json:"readmitted"`
@@ -69,7 +70,7 @@ func (c *devicesListCmd) Run(ctx context.Context, env *environment) error {
 		for i, d := range devices {
 			list[i] = deviceJSON{
 				ID: d.GetId(), Fingerprint: agent.Fingerprint(d.GetId()), Name: d.GetName(), Kind: kindWord(d), KeyStorage: d.GetKeyStorage(), State: stateWord(d),
-				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(),
+				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(), TrustedFrom: unix(d.GetTrustTime()),
 				LastSeen: unix(d.GetLastSeenTime()), Connected: d.GetConnected(),
 				Readmitted: unix(d.GetReadmitTime()), ReadmittedBy: d.GetReadmittedBy(),
 				Revoked: unix(d.GetRevokeTime()), RevokedBy: d.GetRevokedBy(), RevokeReason: d.GetRevokeReason(),
@@ -154,7 +155,7 @@ func stateLine(d *countersignv1.Device, all []*countersignv1.Device) string {
 	case countersignv1.DeviceState_DEVICE_STATE_DORMANT:
 		return state + ": not seen for 90 days, so it does not count. If you have it: devices readmit " + shortID(d)
 	case countersignv1.DeviceState_DEVICE_STATE_WAITING:
-		return state + ": it was enrolled with a recovery code, and is not trusted yet"
+		return "not trusted yet, waiting until " + local(d.GetTrustTime()) + "; if you do not know it, revoke it before"
 	case countersignv1.DeviceState_DEVICE_STATE_UNCONFIRMED:
 		return state + ": the server was restored from a backup; an administrator must confirm it"
 	case countersignv1.DeviceState_DEVICE_STATE_REVOKED:

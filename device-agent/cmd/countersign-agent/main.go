@@ -61,19 +61,20 @@ leave it running:
   countersign-agent enroll 'countersign://…'
   countersign-agent run
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 3 this device is not trusted (not enrolled, revoked, or its keys are in use elsewhere). sign-in and enroll have others besides.`
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 this device is not trusted (not enrolled, revoked, waiting after a recovery, or its keys are in use elsewhere). sign-in and enroll have others besides.`
 
 type cli struct {
 	Dir string `env:"COUNTERSIGN_AGENT_DIR" default:"${dir}" type:"path" placeholder:"DIR" help:"Directory of this device: its keys and what it is (default: ${dir})."`
 
-	Enroll  enrollCmd  `cmd:"" help:"Make this a trusted device, with an invitation or by approval on another one."`
-	Run     runCmd     `cmd:"" help:"Ask me about sign-ins, until it is stopped."`
-	Status  statusCmd  `cmd:"" help:"Say what this device is and whether it works."`
-	Code    codeCmd    `cmd:"" help:"Get a verification code, for when a request did not show up."`
-	Devices devicesCmd `cmd:"" help:"List, rename, revoke and readmit the devices of this device's account."`
-	Notices noticesCmd `cmd:"" help:"Show again what happened to the account lately."`
-	SignIn  signInCmd  `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Enroll   enrollCmd        `cmd:"" help:"Make this a trusted device, with an invitation or by approval on another one."`
+	Run      runCmd           `cmd:"" help:"Ask me about sign-ins, until it is stopped."`
+	Status   statusCmd        `cmd:"" help:"Say what this device is and whether it works."`
+	Code     codeCmd          `cmd:"" help:"Get a verification code, for when a request did not show up."`
+	Recovery recoveryCodesCmd `cmd:"" name:"recovery-codes" help:"Say how many recovery codes are left, or make new ones."`
+	Devices  devicesCmd       `cmd:"" help:"List, rename, revoke and readmit the devices of this device's account."`
+	Notices  noticesCmd       `cmd:"" help:"Show again what happened to the account lately."`
+	SignIn   signInCmd        `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
+	Version  versionCmd       `cmd:"" help:"Print the version."`
 }
 
 func main() {

@@ -121,6 +121,12 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return "Not seen for 90 days, and readmitted by " + by + ": " + device + ". It can approve sign-ins again. If it is not in your hands, revoke it: " + revokeCommand(n)
 	case "device.counter_reused":
 		return "Two programs seem to use the keys of one device: " + device + ". If it was not restored from a copy, somebody else has its keys: revoke it: " + revokeCommand(n)
+	case "recovery.codes_created":
+		return "Recovery codes were made and shown on a new device: " + device + "."
+	case "recovery.codes_renewed":
+		return "New recovery codes were made and shown on " + by + ". Those before them are void."
+	case "recovery.code_used":
+		return "A recovery code was used for a new device: " + device + ". Codes: " + text.Escape(n.GetDetail()) + ". If it was not you, revoke that device at once, and make new codes: " + revokeCommand(n)
 	}
 	return "Something happened that this version cannot describe (" + text.Escape(n.GetEvent()) + "). Ask your administrator."
 }

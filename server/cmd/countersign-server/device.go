@@ -12,7 +12,7 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "waiting", "dormant", "unconfirmed" or "revoked", "enrolled", "enrolled_by", "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
+const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "waiting", "dormant", "unconfirmed" or "revoked", "enrolled", "enrolled_by", "trusted_from" (if it had to wait), "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
 
 type deviceJSON struct {
 	ID            string `json:"id"`
@@ -24,6 +24,7 @@ type deviceJSON struct {
 	State         string `json:"state"`
 	Enrolled      int64  `json:"enrolled"`
 	EnrolledBy    string `json:"enrolled_by"`
+	TrustedFrom   int64  `json:"trusted_from,omitempty"`
 	LastSeen      int64  `json:"last_seen,omitempty"`
 	Connected     bool   `json:"connected"`
 	Readmitted    int64  `json:"readmitted,omitempty"`
@@ -44,6 +45,7 @@ func deviceObject(d *pb.Device) deviceJSON {
 		State:         enumWord(d.GetState(), "DEVICE_STATE_"),
 		Enrolled:      unix(d.GetEnrollTime()),
 		EnrolledBy:    d.GetEnrolledBy(),
+		TrustedFrom:   unix(d.GetTrustTime()),
 		LastSeen:      unix(d.GetLastSeenTime()),
 		Connected:     d.GetConnected(),
 		Readmitted:    unix(d.GetReadmitTime()),
@@ -207,6 +209,7 @@ func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
 	s.line("State", enumWord(d.GetState(), "DEVICE_STATE_"))
 	s.line("Enrolled", local(d.GetEnrollTime()))
 	s.line("Enrolled by", byName(d.GetEnrolledBy(), all))
+	s.line("Trusted from", local(d.GetTrustTime()))
 	s.line("Readmitted", local(d.GetReadmitTime()))
 	s.line("Readmitted by", byName(d.GetReadmittedBy(), all))
 	s.line("Last seen", lastSeen(d))
