@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,18 +88,12 @@ func (c *devicesListCmd) Run(ctx context.Context, env *environment) error {
 // printDevices prints a list for people: those that were revoked last, and under
 // all how many there are.
 func printDevices(env *environment, devices []*countersignv1.Device, self string) {
-	var trusted, connected, dormant, revoked int
+	count := map[countersignv1.DeviceState]int{}
+	connected := 0
 	for _, d := range devices {
+		count[d.GetState()]++
 		if d.GetConnected() {
 			connected++
-		}
-		switch d.GetState() {
-		case countersignv1.DeviceState_DEVICE_STATE_TRUSTED:
-			trusted++
-		case countersignv1.DeviceState_DEVICE_STATE_DORMANT:
-			dormant++
-		case countersignv1.DeviceState_DEVICE_STATE_REVOKED:
-			revoked++
 		}
 	}
 	for _, last := range []bool{false, true} {
@@ -108,13 +104,11 @@ func printDevices(env *environment, devices []*countersignv1.Device, self string
 			}
 		}
 	}
-	sum := fmt.Sprintf("%d trusted, %d of them connected now", trusted, connected)
-	for _, other := range []struct {
-		n    int
-		word string
-	}{{dormant, "dormant"}, {len(devices) - trusted - dormant - revoked, "not trusted yet or any more"}, {revoked, "revoked"}} {
-		if other.n > 0 {
-			sum += fmt.Sprintf("; %d %s", other.n, other.word)
+	const trusted = countersignv1.DeviceState_DEVICE_STATE_TRUSTED
+	sum := fmt.Sprintf("%d trusted, %d of them connected now", count[trusted], connected)
+	for _, state := range slices.Sorted(maps.Keys(count)) {
+		if state != trusted {
+			sum += fmt.Sprintf("; %d %s", count[state], strings.ToLower(strings.TrimPrefix(state.String(), statePrefix)))
 		}
 	}
 	env.printHanging("", sum)
@@ -191,8 +185,10 @@ func storageWords(storage string) string {
 	return "unknown"
 }
 
+const statePrefix = "DEVICE_STATE_"
+
 func stateWord(d *countersignv1.Device) string {
-	return strings.ToLower(strings.TrimPrefix(d.GetState().String(), "DEVICE_STATE_"))
+	return strings.ToLower(strings.TrimPrefix(d.GetState().String(), statePrefix))
 }
 
 func kindWord(d *countersignv1.Device) string {

@@ -96,6 +96,9 @@ func listDevice(env *environment, d *pb.Device, all []*pb.Device) {
 	line := func(label, value string) { env.hang(fmt.Sprintf("  %-13s", label), value) }
 	line("fingerprint", proquint.OfKey(d.GetId()))
 	line("enrolled", local(d.GetEnrollTime())+", "+byName(d.GetEnrolledBy(), all))
+	if d.GetState() == pb.DeviceState_DEVICE_STATE_WAITING {
+		line("waits until", local(d.GetTrustTime()))
+	}
 	if d.GetReadmitTime() != nil {
 		line("readmitted", local(d.GetReadmitTime())+", by "+byName(d.GetReadmittedBy(), all))
 	}
