@@ -173,6 +173,18 @@ func readmission() Readmission {
 	}
 }
 
+func unlock() Unlock {
+	return Unlock{
+		Account:     "ada",
+		ApprovalKey: keyID(approvalKey),
+		Aud:         deployment,
+		Counter:     3,
+		Device:      device,
+		Iat:         now,
+		ServerKey:   server,
+	}
+}
+
 func grant() Grant {
 	return Grant{
 		Acr:      "urn:countersign:acr:code",
@@ -230,6 +242,7 @@ func samples() []sample {
 		newSample("revocation", approvalKey, revocation()),
 		newSample("revocation without a reason", approvalKey, quiet),
 		newSample("readmission", approvalKey, readmission()),
+		newSample("unlock", approvalKey, unlock()),
 		newSample("grant", serverKey, grant()),
 	}
 }

@@ -52,6 +52,7 @@ func FuzzVerifyCodeRequest(f *testing.F)     { fuzzPayload(f, CodeRequest{}.typ(
 func FuzzVerifyRecoveryRenewal(f *testing.F) { fuzzPayload(f, RecoveryRenewal{}.typ()) }
 func FuzzVerifyRevocation(f *testing.F)      { fuzzPayload(f, Revocation{}.typ()) }
 func FuzzVerifyReadmission(f *testing.F)     { fuzzPayload(f, Readmission{}.typ()) }
+func FuzzVerifyUnlock(f *testing.F)          { fuzzPayload(f, Unlock{}.typ()) }
 func FuzzVerifyGrant(f *testing.F)           { fuzzPayload(f, Grant{}.typ()) }
 
 // FuzzVerifyCompact looks for a statement that verifies though nobody signed it.

@@ -2,6 +2,7 @@ package approval_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/server/approval"
 )
 
@@ -41,7 +43,7 @@ type deed struct {
 	deed   func(phone *device) error
 }
 
-var deeds = map[approval.Event]deed{
+var noticed = map[approval.Event]deed{
 	approval.EventAccountSuspended: {nil, (*device).suspendAccount},
 	approval.EventAccountResumed: {func(phone *device) { phone.suspendAccount() }, func(phone *device) error {
 		_, err := phone.w.admin.ResumeAccount(phone.w.t.Context(), phone.account)
@@ -69,6 +71,11 @@ var deeds = map[approval.Event]deed{
 			}
 		}
 	}, func(phone *device) error { phone.w.enroll(phone.account); return nil }},
+	approval.EventSourceSilenced: {nil, func(phone *device) error { return phone.notMe("198.51.100.7") }},
+	approval.EventLaneSilenced: {func(phone *device) { phone.notMe("198.51.100.7") }, func(phone *device) error {
+		return phone.notMe("198.51.100.8")
+	}},
+	approval.EventUnlocked:        {nil, (*device).unlock},
 	approval.EventRecoveryRenewed: {nil, func(phone *device) error { phone.renew(); return nil }},
 	approval.EventRecoveryUsed: {func(phone *device) { phone.w.codes = phone.renew() }, func(phone *device) error {
 		phone.recovered(phone.w.codes[0])
@@ -80,6 +87,18 @@ var deeds = map[approval.Event]deed{
 		wantReason(phone.w.t, "a counter that did not rise", err, approval.ReasonCounterReused)
 		return nil
 	}},
+}
+
+// notMe says of a sign-in from an address that it was not the owner.
+func (d *device) notMe(address string) error {
+	d.w.t.Helper()
+	app := d.w.application("a" + strings.ToLower(rand.Text())[:20])
+	s, err := d.w.broker.BeginSignIn(d.w.t.Context(), app, d.w.asking(d.account, "", address))
+	if err != nil {
+		return err
+	}
+	_, err = d.decide(s.ID, statement.Deny, statement.NotMe)
+	return err
 }
 
 // recovered returns a new device that used a recovery code.
@@ -122,7 +141,7 @@ func TestEveryNoticeRings(t *testing.T) {
 	for _, event := range approval.Notable() {
 		t.Run(string(event), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				happens, ok := deeds[event]
+				happens, ok := noticed[event]
 				if !ok {
 					t.Fatal("no deed here makes this event happen")
 				}
@@ -254,7 +273,9 @@ func TestNoticesAreOfADevicesOwnTime(t *testing.T) {
 }
 
 // A stolen device that makes noise hides nothing by it, and fills no disk.
-func TestNoiseDrivesNoNoticeOut(t *testing.T) {
+func TestNoiseDrivesNoNoticeOut(t *testing.T) { synctest.Test(t, testNoise) }
+
+func testNoise(t *testing.T) {
 	w := newWorld(t, nil)
 	w.account("ada")
 	mac, phone := w.enroll("ada"), w.enroll("ada")
@@ -264,6 +285,7 @@ func TestNoiseDrivesNoNoticeOut(t *testing.T) {
 	}
 	for i := range 100 {
 		phone.rename(fmt.Sprint("Phone ", i))
+		time.Sleep(3 * time.Minute)
 	}
 	told := mac.told()
 	if len(told) != 18 || told[0] != "device.enrolled Mac mini" || told[2] != "device.revoked Mac mini" || told[17] != "device.renamed Phone 99" {

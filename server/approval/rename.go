@@ -28,6 +28,11 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 		c.device.Name = name
 		c.device.seen(now)
 		renamed = *c.device
+		if old != name {
+			if err := c.device.called(now); err != nil {
+				return err
+			}
+		}
 		if err := saveDevice(tx, c.device); err != nil || old == name {
 			return err
 		}

@@ -111,6 +111,16 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return "The account was resumed by " + by + "."
 	case "account.codes_closed":
 		return "So many wrong codes were typed in a row that no code is compared any more, " + laneWords(n.GetDetail()) + ". When it is over: " + program + " unlock. If it was not you who typed them, allow nothing that you did not begin."
+	case "account.source_silenced":
+		from := "there"
+		if n.GetAddress() != "" {
+			from = text.Isolate(n.GetAddress())
+		}
+		return "“This wasn't me” was said on " + by + ": what asks from " + from + " does not ring for 20 minutes. Somebody may know the password: change it where it is used."
+	case "account.strangers_silenced":
+		return "“This wasn't me” was said twice, the last time on " + by + ": who did not sign in to this account lately does not ring for an hour. Somebody may know the password: change it where it is used."
+	case "account.unlocked":
+		return "Wrong codes, gaps and silences were forgotten, as asked by " + by + because + "."
 	case "device.enrolled":
 		return "A new device can approve sign-ins now: " + device + ", let in by " + by + ". If you do not know it, revoke it: " + revokeCommand(n)
 	case "device.renamed":

@@ -391,7 +391,7 @@ func (*WatchPromptsRequest) Descriptor() ([]byte, []int) {
 // WatchPromptsResponse is all that the device must show now.
 type WatchPromptsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The open prompts, oldest first.
+	// The open prompts, oldest first: those that ring, then those that are silent.
 	Prompts []*Prompt `protobuf:"bytes,1,rep,name=prompts,proto3" json:"prompts,omitempty"`
 	// The codes this device has earned by Allow and that are still good, oldest
 	// first, so that a device that was restarted can show them again.
@@ -482,7 +482,11 @@ type Prompt struct {
 	// The prompt itself: canonical JSON as docs/protocol.md defines it, at most
 	// 4 KiB. The device shows what exactly these bytes say and signs them with
 	// its decision.
-	Document      []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	Document []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	// It rings nobody, because the account was rung too often lately or because
+	// such a requester was said not to be the owner. Show it behind those that
+	// ring, without a bell and without taking the screen, and say so.
+	Silent        bool `protobuf:"varint,3,opt,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -529,6 +533,13 @@ func (x *Prompt) GetDocument() []byte {
 		return x.Document
 	}
 	return nil
+}
+
+func (x *Prompt) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
 }
 
 // OutstandingCode is a code that this device has been shown and that was not
@@ -1186,6 +1197,89 @@ func (x *ReadmitDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+// UnlockRequest carries the wish to unlock.
+type UnlockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-unlock+jws by the caller's approval key, at most 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockRequest) Reset() {
+	*x = UnlockRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockRequest) ProtoMessage() {}
+
+func (x *UnlockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockRequest.ProtoReflect.Descriptor instead.
+func (*UnlockRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UnlockRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// UnlockResponse has no fields.
+type UnlockResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockResponse) Reset() {
+	*x = UnlockResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockResponse) ProtoMessage() {}
+
+func (x *UnlockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockResponse.ProtoReflect.Descriptor instead.
+func (*UnlockResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
+}
+
 // UpdateDeviceRequest changes the caller's own record.
 type UpdateDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1197,7 +1291,7 @@ type UpdateDeviceRequest struct {
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1303,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1316,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1243,7 +1337,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1349,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1362,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1287,7 +1381,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	mi := &file_countersign_v1_device_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1393,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	mi := &file_countersign_v1_device_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1406,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{21}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1338,7 +1432,7 @@ type GetSelfResponse struct {
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	mi := &file_countersign_v1_device_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1444,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	mi := &file_countersign_v1_device_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1457,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1452,11 +1546,12 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x120\n" +
-	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\"B\n" +
+	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\"Z\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
-	"\bdocument\x18\x02 \x01(\fR\bdocument\"\x9c\x01\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x16\n" +
+	"\x06silent\x18\x03 \x01(\bR\x06silent\"\x9c\x01\n" +
 	"\x0fOutstandingCode\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1493,7 +1588,10 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14ReadmitDeviceRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"G\n" +
 	"\x15ReadmitDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\")\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"-\n" +
+	"\rUnlockRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\x10\n" +
+	"\x0eUnlockResponse\")\n" +
 	"\x13UpdateDeviceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
@@ -1523,7 +1621,7 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xc4\x06\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\x8d\a\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
@@ -1532,7 +1630,8 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x13CreateRecoveryCodes\x12*.countersign.v1.CreateRecoveryCodesRequest\x1a+.countersign.v1.CreateRecoveryCodesResponse\x12V\n" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
 	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12\\\n" +
-	"\rReadmitDevice\x12$.countersign.v1.ReadmitDeviceRequest\x1a%.countersign.v1.ReadmitDeviceResponse\x12Y\n" +
+	"\rReadmitDevice\x12$.countersign.v1.ReadmitDeviceRequest\x1a%.countersign.v1.ReadmitDeviceResponse\x12G\n" +
+	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
 	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
@@ -1549,7 +1648,7 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_countersign_v1_device_proto_goTypes = []any{
 	(DeviceKind)(0),                     // 0: countersign.v1.DeviceKind
 	(DeviceState)(0),                    // 1: countersign.v1.DeviceState
@@ -1570,36 +1669,38 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*RevokeDeviceResponse)(nil),        // 16: countersign.v1.RevokeDeviceResponse
 	(*ReadmitDeviceRequest)(nil),        // 17: countersign.v1.ReadmitDeviceRequest
 	(*ReadmitDeviceResponse)(nil),       // 18: countersign.v1.ReadmitDeviceResponse
-	(*UpdateDeviceRequest)(nil),         // 19: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),        // 20: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),              // 21: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),             // 22: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil),       // 23: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 24: countersign.v1.Notice
+	(*UnlockRequest)(nil),               // 19: countersign.v1.UnlockRequest
+	(*UnlockResponse)(nil),              // 20: countersign.v1.UnlockResponse
+	(*UpdateDeviceRequest)(nil),         // 21: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),        // 22: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),              // 23: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),             // 24: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 26: countersign.v1.Notice
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	23, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	23, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	23, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
-	23, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
-	23, // 6: countersign.v1.Device.readmit_time:type_name -> google.protobuf.Timestamp
+	25, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	25, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	25, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	25, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
+	25, // 6: countersign.v1.Device.readmit_time:type_name -> google.protobuf.Timestamp
 	5,  // 7: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
 	6,  // 8: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	23, // 9: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	24, // 10: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
-	23, // 11: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 12: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 13: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 14: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	25, // 9: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	26, // 10: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
+	25, // 11: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 12: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 13: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 14: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
 	2,  // 15: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
 	2,  // 16: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 17: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 18: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 19: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	23, // 20: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	24, // 21: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
+	25, // 20: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	26, // 21: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
 	3,  // 22: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
 	7,  // 23: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
 	9,  // 24: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
@@ -1607,19 +1708,21 @@ var file_countersign_v1_device_proto_depIdxs = []int32{
 	13, // 26: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
 	15, // 27: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
 	17, // 28: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
-	19, // 29: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	21, // 30: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 31: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 32: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 33: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 34: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
-	14, // 35: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	16, // 36: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	18, // 37: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
-	20, // 38: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	22, // 39: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	31, // [31:40] is the sub-list for method output_type
-	22, // [22:31] is the sub-list for method input_type
+	19, // 29: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	21, // 30: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	23, // 31: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 32: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 33: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 34: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 35: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 36: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 37: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 38: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
+	20, // 39: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	22, // 40: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	24, // 41: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	32, // [32:42] is the sub-list for method output_type
+	22, // [22:32] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
 	22, // [22:22] is the sub-list for extension extendee
 	0,  // [0:22] is the sub-list for field type_name
@@ -1637,7 +1740,7 @@ func file_countersign_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	DeviceService_ListDevices_FullMethodName         = "/countersign.v1.DeviceService/ListDevices"
 	DeviceService_RevokeDevice_FullMethodName        = "/countersign.v1.DeviceService/RevokeDevice"
 	DeviceService_ReadmitDevice_FullMethodName       = "/countersign.v1.DeviceService/ReadmitDevice"
+	DeviceService_Unlock_FullMethodName              = "/countersign.v1.DeviceService/Unlock"
 	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
 	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
 )
@@ -114,7 +115,18 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	ReadmitDevice(ctx context.Context, in *ReadmitDeviceRequest, opts ...grpc.CallOption) (*ReadmitDeviceResponse, error)
-	// UpdateDevice changes what the caller's own record says of it.
+	// Unlock clears the counts of wrong codes, the gaps and the silences of the
+	// caller's account, in all lanes, by a signed statement. It is put on record.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
+	// UpdateDevice changes what the caller's own record says of it. A device has
+	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
+	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -211,6 +223,16 @@ func (c *deviceServiceClient) ReadmitDevice(ctx context.Context, in *ReadmitDevi
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReadmitDeviceResponse)
 	err := c.cc.Invoke(ctx, DeviceService_ReadmitDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deviceServiceClient) Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlockResponse)
+	err := c.cc.Invoke(ctx, DeviceService_Unlock_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +343,18 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	ReadmitDevice(context.Context, *ReadmitDeviceRequest) (*ReadmitDeviceResponse, error)
-	// UpdateDevice changes what the caller's own record says of it.
+	// Unlock clears the counts of wrong codes, the gaps and the silences of the
+	// caller's account, in all lanes, by a signed statement. It is put on record.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
+	// UpdateDevice changes what the caller's own record says of it. A device has
+	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
+	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -365,6 +398,9 @@ func (UnimplementedDeviceServiceServer) RevokeDevice(context.Context, *RevokeDev
 }
 func (UnimplementedDeviceServiceServer) ReadmitDevice(context.Context, *ReadmitDeviceRequest) (*ReadmitDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadmitDevice not implemented")
+}
+func (UnimplementedDeviceServiceServer) Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unlock not implemented")
 }
 func (UnimplementedDeviceServiceServer) UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateDevice not implemented")
@@ -512,6 +548,24 @@ func _DeviceService_ReadmitDevice_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_Unlock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).Unlock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_Unlock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).Unlock(ctx, req.(*UnlockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeviceService_UpdateDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UpdateDeviceRequest)
 	if err := dec(in); err != nil {
@@ -578,6 +632,10 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadmitDevice",
 			Handler:    _DeviceService_ReadmitDevice_Handler,
+		},
+		{
+			MethodName: "Unlock",
+			Handler:    _DeviceService_Unlock_Handler,
 		},
 		{
 			MethodName: "UpdateDevice",
