@@ -77,6 +77,7 @@ type fakeDevice struct {
 }
 
 type fakeSignIn struct {
+	silent             bool
 	id, account, nonce string
 	created            time.Time
 	lifetime           time.Duration
@@ -314,7 +315,7 @@ func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
 		switch expires := s.created.Add(s.lifetime); {
 		case s.account != d.Account:
 		case s.decision == "" && f.now().Before(expires):
-			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document()})
+			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document(), Silent: s.silent})
 		case s.decision == statement.Allow && s.by == d.Id && !s.used:
 			m.Codes = append(m.Codes, &pb.OutstandingCode{SignInId: s.id, Document: s.document(), Code: s.code, ExpireTime: timestamppb.New(expires)})
 		}
