@@ -31,9 +31,13 @@ func whole(dir string, s State) error {
 
 // lost says what to do about a device that can never answer again.
 func lost(dir, what string, why error) error {
+	device := ""
+	if s, err := LoadState(dir); err == nil {
+		device = " (" + Fingerprint(s.Device) + ")"
+	}
 	return &explained{
-		fmt.Sprintf("%s, so it can never answer again. If a list of devices shows it, revoke it there, or ask an administrator to; "+
-			"then move %s away and enrol this device anew", what, dir),
+		fmt.Sprintf("%s: %s, so it can never answer again: move the directory away and enrol it anew, which makes new keys; "+
+			"then revoke the old device%s on another one, or have an administrator do it", dir, what, device),
 		errors.Join(ErrLost, why),
 	}
 }

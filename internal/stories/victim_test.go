@@ -78,7 +78,7 @@ func doom(t *testing.T, nth int, counts step, program string, args ...string) *v
 		v.pid, err = syscall.ForkExec(filepath.Join(bin, program), append([]string{program}, args...), &syscall.ProcAttr{
 			Env:   os.Environ(),
 			Files: []uintptr{in.Fd(), out.Fd(), out.Fd()},
-			Sys:   &syscall.SysProcAttr{Ptrace: trace},
+			Sys:   &syscall.SysProcAttr{Ptrace: trace, Setpgid: true},
 		})
 		in.Close()
 		out.Close()
@@ -172,8 +172,8 @@ func (v *victim) trace(nth int, counts step) syscall.WaitStatus {
 	threads := map[int]bool{v.pid: true}
 	steps := 0
 	for {
-		// Of this thread's children only: other victims have tracers of their own.
-		thread, err := syscall.Wait4(-1, &status, syscall.WALL|syscall.WNOTHREAD, nil)
+		// Of its group only: this process has other children, which others wait for.
+		thread, err := syscall.Wait4(-v.pid, &status, syscall.WALL|syscall.WNOTHREAD, nil)
 		if err == syscall.EINTR {
 			continue
 		}
