@@ -2,6 +2,9 @@ package approval
 
 import "time"
 
+// SetWall gives a Broker that is to be opened another machine's clock.
+func (c *Config) SetWall(wall func() time.Time) { c.wall = wall }
+
 // Restore makes the Broker believe that its store came from a backup at t.
 func (b *Broker) Restore(t time.Time) { b.restored = t }
 

@@ -90,6 +90,8 @@ const (
 	CancelDeviceRevoked      CancelCause = "device_revoked"
 	CancelAccountSuspended   CancelCause = "account_suspended"
 	CancelApplicationRemoved CancelCause = "application_removed"
+	CancelClockChanged       CancelCause = "clock_changed"
+	CancelRestored           CancelCause = "restored"
 )
 
 // Final reports whether nothing can change a sign-in in this state. A denied
