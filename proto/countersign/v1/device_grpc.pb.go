@@ -68,7 +68,7 @@ type DeviceServiceClient interface {
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	CreateCode(ctx context.Context, in *CreateCodeRequest, opts ...grpc.CallOption) (*CreateCodeResponse, error)
@@ -104,7 +104,7 @@ type DeviceServiceClient interface {
 	// UpdateDevice changes what the caller's own record says of it.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(ctx context.Context, in *UpdateDeviceRequest, opts ...grpc.CallOption) (*UpdateDeviceResponse, error)
@@ -253,7 +253,7 @@ type DeviceServiceServer interface {
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error)
@@ -289,7 +289,7 @@ type DeviceServiceServer interface {
 	// UpdateDevice changes what the caller's own record says of it.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error)
