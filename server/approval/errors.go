@@ -47,6 +47,7 @@ const (
 	ReasonCodeWrong
 	ReasonCodeRefused
 	ReasonCodesClosed
+	ReasonRateLimited
 	reasonEnd
 )
 

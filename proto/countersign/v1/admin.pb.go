@@ -415,7 +415,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xf4\x0f\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xd2\x10\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -424,7 +424,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"GetAccount\x12!.countersign.v1.GetAccountRequest\x1a\".countersign.v1.GetAccountResponse\x12_\n" +
 	"\x0eSuspendAccount\x12%.countersign.v1.SuspendAccountRequest\x1a&.countersign.v1.SuspendAccountResponse\x12\\\n" +
-	"\rResumeAccount\x12$.countersign.v1.ResumeAccountRequest\x1a%.countersign.v1.ResumeAccountResponse\x12e\n" +
+	"\rResumeAccount\x12$.countersign.v1.ResumeAccountRequest\x1a%.countersign.v1.ResumeAccountResponse\x12\\\n" +
+	"\rUnlockAccount\x12$.countersign.v1.UnlockAccountRequest\x1a%.countersign.v1.UnlockAccountResponse\x12e\n" +
 	"\x10CreateInvitation\x12'.countersign.v1.CreateInvitationRequest\x1a(.countersign.v1.CreateInvitationResponse\x12k\n" +
 	"\x12ListAccountDevices\x12).countersign.v1.ListAccountDevicesRequest\x1a*.countersign.v1.ListAccountDevicesResponse\x12e\n" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
@@ -468,37 +469,39 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*GetAccountRequest)(nil),              // 10: countersign.v1.GetAccountRequest
 	(*SuspendAccountRequest)(nil),          // 11: countersign.v1.SuspendAccountRequest
 	(*ResumeAccountRequest)(nil),           // 12: countersign.v1.ResumeAccountRequest
-	(*CreateInvitationRequest)(nil),        // 13: countersign.v1.CreateInvitationRequest
-	(*ListAccountDevicesRequest)(nil),      // 14: countersign.v1.ListAccountDevicesRequest
-	(*GetAccountDeviceRequest)(nil),        // 15: countersign.v1.GetAccountDeviceRequest
-	(*RevokeAccountDeviceRequest)(nil),     // 16: countersign.v1.RevokeAccountDeviceRequest
-	(*ConfirmDevicesRequest)(nil),          // 17: countersign.v1.ConfirmDevicesRequest
-	(*AddApplicationRequest)(nil),          // 18: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 19: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 20: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 21: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 22: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 23: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 24: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 25: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 26: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 27: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 28: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 29: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 30: countersign.v1.ResumeAccountResponse
-	(*CreateInvitationResponse)(nil),       // 31: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 32: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 33: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 34: countersign.v1.RevokeAccountDeviceResponse
-	(*ConfirmDevicesResponse)(nil),         // 35: countersign.v1.ConfirmDevicesResponse
-	(*AddApplicationResponse)(nil),         // 36: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 37: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 38: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 39: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 40: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 41: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 42: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 43: countersign.v1.ListAuditRecordsResponse
+	(*UnlockAccountRequest)(nil),           // 13: countersign.v1.UnlockAccountRequest
+	(*CreateInvitationRequest)(nil),        // 14: countersign.v1.CreateInvitationRequest
+	(*ListAccountDevicesRequest)(nil),      // 15: countersign.v1.ListAccountDevicesRequest
+	(*GetAccountDeviceRequest)(nil),        // 16: countersign.v1.GetAccountDeviceRequest
+	(*RevokeAccountDeviceRequest)(nil),     // 17: countersign.v1.RevokeAccountDeviceRequest
+	(*ConfirmDevicesRequest)(nil),          // 18: countersign.v1.ConfirmDevicesRequest
+	(*AddApplicationRequest)(nil),          // 19: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 20: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 21: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 22: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 23: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 24: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 25: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 26: countersign.v1.ListAuditRecordsRequest
+	(*AddAccountResponse)(nil),             // 27: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 28: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 29: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 30: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 31: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 32: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 33: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 34: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 35: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 36: countersign.v1.RevokeAccountDeviceResponse
+	(*ConfirmDevicesResponse)(nil),         // 37: countersign.v1.ConfirmDevicesResponse
+	(*AddApplicationResponse)(nil),         // 38: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 39: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 40: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 41: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 42: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 43: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 44: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 45: countersign.v1.ListAuditRecordsResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
@@ -510,44 +513,46 @@ var file_countersign_v1_admin_proto_depIdxs = []int32{
 	10, // 6: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
 	11, // 7: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
 	12, // 8: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
-	13, // 9: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
-	14, // 10: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
-	15, // 11: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
-	16, // 12: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	17, // 13: countersign.v1.AdminService.ConfirmDevices:input_type -> countersign.v1.ConfirmDevicesRequest
-	18, // 14: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	19, // 15: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	20, // 16: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	21, // 17: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	22, // 18: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	23, // 19: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	24, // 20: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	25, // 21: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 22: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 23: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 24: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	26, // 25: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	27, // 26: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	28, // 27: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	29, // 28: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	30, // 29: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	31, // 30: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	32, // 31: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	33, // 32: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	34, // 33: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	35, // 34: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
-	36, // 35: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	37, // 36: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	38, // 37: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	39, // 38: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	40, // 39: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	41, // 40: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	42, // 41: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	43, // 42: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 43: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 44: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	24, // [24:45] is the sub-list for method output_type
-	3,  // [3:24] is the sub-list for method input_type
+	13, // 9: countersign.v1.AdminService.UnlockAccount:input_type -> countersign.v1.UnlockAccountRequest
+	14, // 10: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
+	15, // 11: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
+	16, // 12: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
+	17, // 13: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
+	18, // 14: countersign.v1.AdminService.ConfirmDevices:input_type -> countersign.v1.ConfirmDevicesRequest
+	19, // 15: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	20, // 16: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	21, // 17: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	22, // 18: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	23, // 19: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	24, // 20: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	25, // 21: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	26, // 22: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	2,  // 23: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 24: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 25: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	27, // 26: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	28, // 27: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	29, // 28: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	30, // 29: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	31, // 30: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	32, // 31: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	33, // 32: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	34, // 33: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	35, // 34: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	36, // 35: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	37, // 36: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
+	38, // 37: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	39, // 38: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	40, // 39: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	41, // 40: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	42, // 41: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	43, // 42: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	44, // 43: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	45, // 44: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	3,  // 45: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 46: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	25, // [25:47] is the sub-list for method output_type
+	3,  // [3:25] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
