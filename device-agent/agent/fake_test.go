@@ -57,6 +57,7 @@ type fakeServer struct {
 	spent       map[string]bool // of codes
 	wait        time.Duration   // after a recovery
 	raw         []*pb.Prompt    // sent as they are, behind the others
+	notices     []*pb.Notice
 	suspended   bool
 	changed     chan struct{} // closed and replaced at each change
 	streams     int           // that were opened so far
@@ -76,6 +77,7 @@ type fakeDevice struct {
 }
 
 type fakeSignIn struct {
+	silent             bool
 	id, account, nonce string
 	created            time.Time
 	lifetime           time.Duration
@@ -259,6 +261,8 @@ func (f *fakeServer) deviceLocked(ctx context.Context) (*fakeDevice, error) {
 	switch d := f.devices[id]; {
 	case d == nil:
 		return nil, reject(codes.Unauthenticated, pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN, "Enrol this device.")
+	case d.State == pb.DeviceState_DEVICE_STATE_DORMANT:
+		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_DORMANT, "This device was not seen for 90 days.")
 	case d.State != pb.DeviceState_DEVICE_STATE_TRUSTED:
 		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED, "This device was revoked.")
 	default:
@@ -311,12 +315,13 @@ func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
 		switch expires := s.created.Add(s.lifetime); {
 		case s.account != d.Account:
 		case s.decision == "" && f.now().Before(expires):
-			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document()})
+			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document(), Silent: s.silent})
 		case s.decision == statement.Allow && s.by == d.Id && !s.used:
 			m.Codes = append(m.Codes, &pb.OutstandingCode{SignInId: s.id, Document: s.document(), Code: s.code, ExpireTime: timestamppb.New(expires)})
 		}
 	}
 	m.Prompts = append(m.Prompts, f.raw...)
+	m.Notices = append(m.Notices, f.notices...)
 	return m
 }
 

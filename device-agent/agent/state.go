@@ -20,6 +20,7 @@ import (
 //
 //	device.json   what it is and where its server is   mode 0600
 //	counter       number of its last statement
+//	notices       which notices of the server were shown
 //	lock          held while the files above change
 //	statements.lock  held while a statement is signed and sent
 //	keys.pem      or keys.age, see package keystore
@@ -32,7 +33,7 @@ import (
 const stateName = "device.json"
 
 // ErrNotEnrolled is wrapped when a directory holds no device.
-var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
+var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, or ask your other devices with --server and --account, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
 
 // The phases of a device.
 const (

@@ -36,6 +36,7 @@ const (
 	EventDeviceRenamed      Event = "device.renamed"
 	EventDeviceRevoked      Event = "device.revoked"
 	EventDeviceConfirmed    Event = "device.confirmed"
+	EventDeviceReadmitted   Event = "device.readmitted"
 	EventCounterReused      Event = "device.counter_reused"
 	EventApplicationAdded   Event = "application.added"
 	EventApplicationRotated Event = "application.token_rotated"
@@ -64,7 +65,7 @@ func Events() []Event {
 	return []Event{
 		EventServerInitialised, EventServerRestored, EventClockChanged, EventStorageLow, EventStorageFreed, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked, EventDeviceConfirmed,
-		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
+		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,

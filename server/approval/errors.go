@@ -26,6 +26,7 @@ const (
 	ReasonApplicationUnknown
 	ReasonApplicationExists
 	ReasonNoSuchDevice
+	ReasonDeviceNotDormant
 	ReasonInvitationInvalid
 	ReasonKeyInUse
 	ReasonTooManyDevices

@@ -1,6 +1,13 @@
 package approval
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Notable returns the events that become notices.
+func Notable() []Event { return slices.Sorted(maps.Keys(notable)) }
 
 // SetWall gives a Broker that is to be opened another machine's clock.
 func (c *Config) SetWall(wall func() time.Time) { c.wall = wall }
@@ -15,7 +22,7 @@ func Buckets() []string {
 		bucketMeta, bucketAccounts, bucketDevices, bucketDevicesOf, bucketKeys, bucketInvitations, bucketApplications,
 		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketRinging, bucketRequesters, bucketCandidates, bucketFailures,
 		bucketRecovery, bucketRecoveryTries,
-		bucketRecords, bucketRecordsOfAccount,
+		bucketRecords, bucketRecordsOfAccount, bucketNotices,
 	}
 }
 

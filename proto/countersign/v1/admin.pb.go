@@ -415,7 +415,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xd2\x10\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xb8\x12\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -430,7 +430,9 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x12ListAccountDevices\x12).countersign.v1.ListAccountDevicesRequest\x1a*.countersign.v1.ListAccountDevicesResponse\x12e\n" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
 	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12_\n" +
-	"\x0eConfirmDevices\x12%.countersign.v1.ConfirmDevicesRequest\x1a&.countersign.v1.ConfirmDevicesResponse\x12_\n" +
+	"\x0eConfirmDevices\x12%.countersign.v1.ConfirmDevicesRequest\x1a&.countersign.v1.ConfirmDevicesResponse\x12q\n" +
+	"\x14RevokeAccountDevices\x12+.countersign.v1.RevokeAccountDevicesRequest\x1a,.countersign.v1.RevokeAccountDevicesResponse\x12q\n" +
+	"\x14ReadmitAccountDevice\x12+.countersign.v1.ReadmitAccountDeviceRequest\x1a,.countersign.v1.ReadmitAccountDeviceResponse\x12_\n" +
 	"\x0eAddApplication\x12%.countersign.v1.AddApplicationRequest\x1a&.countersign.v1.AddApplicationResponse\x12e\n" +
 	"\x10ListApplications\x12'.countersign.v1.ListApplicationsRequest\x1a(.countersign.v1.ListApplicationsResponse\x12q\n" +
 	"\x14SetApplicationPolicy\x12+.countersign.v1.SetApplicationPolicyRequest\x1a,.countersign.v1.SetApplicationPolicyResponse\x12w\n" +
@@ -475,33 +477,37 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*GetAccountDeviceRequest)(nil),        // 16: countersign.v1.GetAccountDeviceRequest
 	(*RevokeAccountDeviceRequest)(nil),     // 17: countersign.v1.RevokeAccountDeviceRequest
 	(*ConfirmDevicesRequest)(nil),          // 18: countersign.v1.ConfirmDevicesRequest
-	(*AddApplicationRequest)(nil),          // 19: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 20: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 21: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 22: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 23: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 24: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 25: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 26: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 27: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 28: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 29: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 30: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 31: countersign.v1.ResumeAccountResponse
-	(*UnlockAccountResponse)(nil),          // 32: countersign.v1.UnlockAccountResponse
-	(*CreateInvitationResponse)(nil),       // 33: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 34: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 35: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 36: countersign.v1.RevokeAccountDeviceResponse
-	(*ConfirmDevicesResponse)(nil),         // 37: countersign.v1.ConfirmDevicesResponse
-	(*AddApplicationResponse)(nil),         // 38: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 39: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 40: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 41: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 42: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 43: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 44: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 45: countersign.v1.ListAuditRecordsResponse
+	(*RevokeAccountDevicesRequest)(nil),    // 19: countersign.v1.RevokeAccountDevicesRequest
+	(*ReadmitAccountDeviceRequest)(nil),    // 20: countersign.v1.ReadmitAccountDeviceRequest
+	(*AddApplicationRequest)(nil),          // 21: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 22: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 23: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 24: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 25: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 26: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 27: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 28: countersign.v1.ListAuditRecordsRequest
+	(*AddAccountResponse)(nil),             // 29: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 30: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 31: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 32: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 33: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 34: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 35: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 36: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 37: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 38: countersign.v1.RevokeAccountDeviceResponse
+	(*ConfirmDevicesResponse)(nil),         // 39: countersign.v1.ConfirmDevicesResponse
+	(*RevokeAccountDevicesResponse)(nil),   // 40: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceResponse)(nil),   // 41: countersign.v1.ReadmitAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 42: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 43: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 44: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 45: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 46: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 47: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 48: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 49: countersign.v1.ListAuditRecordsResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
@@ -519,40 +525,44 @@ var file_countersign_v1_admin_proto_depIdxs = []int32{
 	16, // 12: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
 	17, // 13: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
 	18, // 14: countersign.v1.AdminService.ConfirmDevices:input_type -> countersign.v1.ConfirmDevicesRequest
-	19, // 15: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	20, // 16: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	21, // 17: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	22, // 18: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	23, // 19: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	24, // 20: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	25, // 21: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	26, // 22: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 23: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 24: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 25: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	27, // 26: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	28, // 27: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	29, // 28: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	30, // 29: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	31, // 30: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	32, // 31: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
-	33, // 32: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	34, // 33: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	35, // 34: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	36, // 35: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	37, // 36: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
-	38, // 37: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	39, // 38: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	40, // 39: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	41, // 40: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	42, // 41: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	43, // 42: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	44, // 43: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	45, // 44: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 45: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 46: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	25, // [25:47] is the sub-list for method output_type
-	3,  // [3:25] is the sub-list for method input_type
+	19, // 15: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
+	20, // 16: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
+	21, // 17: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	22, // 18: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	23, // 19: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	24, // 20: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	25, // 21: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	26, // 22: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	27, // 23: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	28, // 24: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	2,  // 25: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 26: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 27: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	29, // 28: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	30, // 29: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	31, // 30: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	32, // 31: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	33, // 32: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	34, // 33: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	35, // 34: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	36, // 35: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	37, // 36: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	38, // 37: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	39, // 38: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
+	40, // 39: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
+	41, // 40: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
+	42, // 41: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	43, // 42: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	44, // 43: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	45, // 44: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	46, // 45: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	47, // 46: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	48, // 47: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	49, // 48: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	3,  // 49: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 50: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	27, // [27:51] is the sub-list for method output_type
+	3,  // [3:27] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
