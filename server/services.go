@@ -32,7 +32,11 @@ func (e *enrollmentService) EnrollDevice(ctx context.Context, req *pb.EnrollDevi
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.EnrollDeviceResponse{Device: e.server.deviceMessage(&d), OfflineSecret: e.server.broker.OfflineSecret(&d)}, nil
+	return &pb.EnrollDeviceResponse{
+		Device:        e.server.deviceMessage(&d.Device),
+		OfflineSecret: e.server.broker.OfflineSecret(&d.Device),
+		RecoveryCodes: d.RecoveryCodes,
+	}, nil
 }
 
 // RequestTrust implements the API.
@@ -57,6 +61,26 @@ func (e *enrollmentService) CompleteTrust(ctx context.Context, req *pb.CompleteT
 	}
 	who.conn.promote(classDevice, who.device)
 	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d), OfflineSecret: e.server.broker.OfflineSecret(&d)}, nil
+}
+
+// RecoverDevice implements the API.
+func (e *enrollmentService) RecoverDevice(ctx context.Context, req *pb.RecoverDeviceRequest) (*pb.RecoverDeviceResponse, error) {
+	who := callerOf(ctx)
+	r, err := e.server.broker.RecoverDevice(ctx, approval.Recovering{
+		Device:    who.device,
+		Statement: req.GetStatement(),
+		Code:      req.GetRecoveryCode(),
+		Address:   remoteIP(ctx),
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.RecoverDeviceResponse{Device: e.server.deviceMessage(&r.Device), RecoveryCodesLeft: int32(r.CodesLeft)}
+	if resp.GetDevice().GetState() == pb.DeviceState_DEVICE_STATE_TRUSTED {
+		who.conn.promote(classDevice, who.device)
+		resp.OfflineSecret = e.server.broker.OfflineSecret(&r.Device)
+	}
+	return resp, nil
 }
 
 type deviceService struct {
@@ -85,6 +109,15 @@ func (d *deviceService) CreateCode(ctx context.Context, req *pb.CreateCodeReques
 		OfflineSecret: c.OfflineSecret,
 		ServerTime:    timestamp(time.Now()),
 	}, nil
+}
+
+// CreateRecoveryCodes implements the API.
+func (d *deviceService) CreateRecoveryCodes(ctx context.Context, req *pb.CreateRecoveryCodesRequest) (*pb.CreateRecoveryCodesResponse, error) {
+	codes, err := d.server.broker.CreateRecoveryCodes(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CreateRecoveryCodesResponse{RecoveryCodes: codes}, nil
 }
 
 // ListDevices implements the API.
@@ -116,16 +149,17 @@ func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRe
 
 // GetSelf implements the API.
 func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
-	self, suspended, err := d.server.broker.Self(ctx, callerOf(ctx).device)
+	self, err := d.server.broker.Self(ctx, callerOf(ctx).device)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.GetSelfResponse{
-		Device:           d.server.deviceMessage(&self),
-		AccountSuspended: suspended,
-		DeploymentId:     d.server.broker.Deployment(),
-		ServerTime:       timestamp(time.Now()),
-		OfflineSecret:    d.server.broker.OfflineSecret(&self),
+		Device:            d.server.deviceMessage(&self.Device),
+		AccountSuspended:  self.Suspended,
+		DeploymentId:      d.server.broker.Deployment(),
+		ServerTime:        timestamp(time.Now()),
+		RecoveryCodesLeft: int32(self.RecoveryCodes),
+		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 	}, nil
 }
 

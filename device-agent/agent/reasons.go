@@ -58,6 +58,8 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE:         Reenroll,
 	countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_DEVICES:   Stop,
 	countersignv1.ErrorReason_ERROR_REASON_LAST_DEVICE:        Stop,
+	// Another code may be good, but the person has to type it.
+	countersignv1.ErrorReason_ERROR_REASON_RECOVERY_CODE_INVALID: Stop,
 
 	countersignv1.ErrorReason_ERROR_REASON_STATEMENT_INVALID:  Stop,
 	countersignv1.ErrorReason_ERROR_REASON_STATEMENT_MISMATCH: Stop,

@@ -34,11 +34,14 @@ type Device struct {
 	RevokeReason string
 
 	// Enrollment is the device's own signed request to be trusted. It came
-	// with an invitation, of whose token this is the hash, or with a request
-	// that a trusted device allowed. A retry shows the same again.
+	// with an invitation or a recovery code, of which this is the hash, or with
+	// a request that a trusted device allowed. A retry shows the same again.
 	Enrollment   string
 	Invitation   string
 	TrustRequest string // sign-in id
+	Recovery     string
+
+	TrustFrom time.Time // when it may be trusted, if it had to wait; zero else
 }
 
 // DeviceState says whether a device's approvals count. In the zero state they

@@ -29,6 +29,7 @@ const (
 	ReasonKeyInUse
 	ReasonTooManyDevices
 	ReasonLastDevice
+	ReasonRecoveryCodeInvalid
 	ReasonStatementInvalid
 	ReasonStatementMismatch
 	ReasonCounterReused

@@ -494,20 +494,20 @@ func TestOfflineSecretsAreHandedOverOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	mac.account = d.Account
-	secret := w.broker.OfflineSecret(&d)
+	secret := w.broker.OfflineSecret(&d.Device)
 	again, err := w.broker.EnrollDevice(t.Context(), in)
-	if err != nil || len(secret) != 32 || !cmp.Equal(w.broker.OfflineSecret(&again), secret) {
+	if err != nil || len(secret) != 32 || !cmp.Equal(w.broker.OfflineSecret(&again.Device), secret) {
 		t.Errorf("enrolled again: %v, want the same secret of 32 bytes", err)
 	}
-	self, _, err := w.broker.Self(t.Context(), mac.id)
-	if err != nil || !cmp.Equal(w.broker.OfflineSecret(&self), secret) {
+	self, err := w.broker.Self(t.Context(), mac.id)
+	if err != nil || !cmp.Equal(w.broker.OfflineSecret(&self.Device), secret) {
 		t.Errorf("Self: %v, want the same secret", err)
 	}
 	got, err := mac.requestCode()
 	if err != nil || !cmp.Equal(got.OfflineSecret, secret) {
 		t.Errorf("CreateCode = %v, want the same secret, as it is signed by the approval key", err)
 	}
-	if self, _, err = w.broker.Self(t.Context(), mac.id); err != nil || w.broker.OfflineSecret(&self) != nil {
+	if self, err = w.broker.Self(t.Context(), mac.id); err != nil || w.broker.OfflineSecret(&self.Device) != nil {
 		t.Errorf("Self after the first statement: %v, want no secret for who has only the identity key", err)
 	}
 	if _, err := w.admin.RevokeDevice(t.Context(), mac.id, ""); err != nil {

@@ -54,8 +54,8 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	if e.Account == "" {
-		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement names no account.")
+	if e.Account == "" || e.Recovery != "" {
+		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement does not ask the devices of an account.")
 	}
 
 	now := b.now()
@@ -262,7 +262,7 @@ func (b *Broker) unanswered(id string, now time.Time) error {
 // trust makes the candidate of a verified request a trusted device.
 func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
 	if a.Trusted >= b.devices {
-		return Device{}, refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
+		return Device{}, tooManyDevices(a)
 	}
 	budget, err := loadTrustRequests(tx, a.Name)
 	if err != nil {

@@ -104,9 +104,13 @@ const (
 	// revoke one first.
 	ErrorReason_ERROR_REASON_TOO_MANY_DEVICES ErrorReason = 62
 	// FAILED_PRECONDITION. It is the account's last trusted device, which its
-	// owner cannot revoke, because nobody could approve for the account
-	// afterwards; an administrator can.
+	// owner cannot revoke while there are no recovery codes, because nobody could
+	// approve for the account afterwards; an administrator can.
 	ErrorReason_ERROR_REASON_LAST_DEVICE ErrorReason = 63
+	// PERMISSION_DENIED. The recovery code was refused: there is no such account,
+	// it is suspended, or the code is wrong, was used or was replaced; which of
+	// these is not said.
+	ErrorReason_ERROR_REASON_RECOVERY_CODE_INVALID ErrorReason = 64
 	// INVALID_ARGUMENT. The signed statement is malformed or its signature does
 	// not verify.
 	ErrorReason_ERROR_REASON_STATEMENT_INVALID ErrorReason = 80
@@ -138,7 +142,8 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_TRIES ErrorReason = 108
 	// RESOURCE_EXHAUSTED. Too many wrong codes for this account lately; no code
 	// is compared until the window has moved on, or a trusted device or an
-	// administrator unlocks the account.
+	// administrator unlocks the account. Or too many recovery codes from this
+	// address were refused; none is looked at until the window has moved on.
 	ErrorReason_ERROR_REASON_TOO_MANY_FAILURES ErrorReason = 109
 	// PERMISSION_DENIED. The code is wrong. The metadata "tries_left" says how
 	// many more this sign-in bears.
@@ -185,6 +190,7 @@ var (
 		61:  "ERROR_REASON_KEY_IN_USE",
 		62:  "ERROR_REASON_TOO_MANY_DEVICES",
 		63:  "ERROR_REASON_LAST_DEVICE",
+		64:  "ERROR_REASON_RECOVERY_CODE_INVALID",
 		80:  "ERROR_REASON_STATEMENT_INVALID",
 		81:  "ERROR_REASON_STATEMENT_MISMATCH",
 		82:  "ERROR_REASON_COUNTER_REUSED",
@@ -231,6 +237,7 @@ var (
 		"ERROR_REASON_KEY_IN_USE":                61,
 		"ERROR_REASON_TOO_MANY_DEVICES":          62,
 		"ERROR_REASON_LAST_DEVICE":               63,
+		"ERROR_REASON_RECOVERY_CODE_INVALID":     64,
 		"ERROR_REASON_STATEMENT_INVALID":         80,
 		"ERROR_REASON_STATEMENT_MISMATCH":        81,
 		"ERROR_REASON_COUNTER_REUSED":            82,
@@ -282,7 +289,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xd4\v\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xfc\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -310,7 +317,8 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_INVITATION_INVALID\x10<\x12\x1b\n" +
 	"\x17ERROR_REASON_KEY_IN_USE\x10=\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_DEVICES\x10>\x12\x1c\n" +
-	"\x18ERROR_REASON_LAST_DEVICE\x10?\x12\"\n" +
+	"\x18ERROR_REASON_LAST_DEVICE\x10?\x12&\n" +
+	"\"ERROR_REASON_RECOVERY_CODE_INVALID\x10@\x12\"\n" +
 	"\x1eERROR_REASON_STATEMENT_INVALID\x10P\x12#\n" +
 	"\x1fERROR_REASON_STATEMENT_MISMATCH\x10Q\x12\x1f\n" +
 	"\x1bERROR_REASON_COUNTER_REUSED\x10R\x12 \n" +
