@@ -91,6 +91,7 @@ func (d *fakeDevice) offline() []byte {
 }
 
 type fakeSignIn struct {
+	silent             bool
 	id, account, nonce string
 	created            time.Time
 	lifetime           time.Duration
@@ -326,7 +327,7 @@ func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
 		switch expires := s.created.Add(s.lifetime); {
 		case s.account != d.Account:
 		case s.decision == "" && f.now().Before(expires):
-			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document()})
+			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document(), Silent: s.silent})
 		case s.decision == statement.Allow && s.by == d.Id && !s.used:
 			m.Codes = append(m.Codes, &pb.OutstandingCode{SignInId: s.id, Document: s.document(), Code: s.code, ExpireTime: timestamppb.New(expires)})
 		}

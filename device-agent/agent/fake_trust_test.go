@@ -172,3 +172,21 @@ func (f *fakeServer) UpdateDevice(ctx context.Context, r *pb.UpdateDeviceRequest
 	d.Name = r.GetName()
 	return &pb.UpdateDeviceResponse{Device: d.Device}, nil
 }
+
+func (f *fakeServer) Unlock(ctx context.Context, r *pb.UnlockRequest) (*pb.UnlockResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u, err := statement.Verify[statement.Unlock](d.approval, d.Id, r.GetStatement())
+	if err != nil || u.Aud != deployment || u.ServerKey != f.keyID || u.Account != d.Account {
+		return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID, "Invalid.")
+	}
+	if err := d.numbered(u.Counter, r.GetStatement()); err != nil {
+		return nil, err
+	}
+	f.decisions = append(f.decisions, r.GetStatement())
+	return &pb.UnlockResponse{}, nil
+}
