@@ -66,6 +66,29 @@ func (a *Agent) Revoke(ctx context.Context, device, reason string) (*countersign
 	return response.GetDevice(), nil
 }
 
+// Readmit lets a device of this device's account count again that was not seen
+// for long, by a signed statement. Readmitting a trusted device succeeds.
+func (a *Agent) Readmit(ctx context.Context, device string) (*countersignv1.Device, error) {
+	response, err := submitNow(ctx, a, submission[*countersignv1.ReadmitDeviceResponse]{
+		sign: func(counter uint64, serverKey string) (string, error) {
+			return statement.Sign(a.keys.Approval, statement.Readmission{
+				Account: a.state.Account, ApprovalKey: a.approvalKey, Aud: a.state.Deployment, Counter: counter,
+				Device: a.state.Device, Iat: time.Now().Unix(), Readmitted: device, ServerKey: serverKey,
+			})
+		},
+		send: func(ctx context.Context, conn *Conn, signed string) (*countersignv1.ReadmitDeviceResponse, error) {
+			return countersignv1.NewDeviceServiceClient(conn).ReadmitDevice(ctx, &countersignv1.ReadmitDeviceRequest{Statement: signed})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d := response.GetDevice(); d.GetId() != device || d.GetState() != countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
+		return nil, errors.New("the server's answer is not about the device that was to be readmitted: look at the list of devices")
+	}
+	return response.GetDevice(), nil
+}
+
 // Unlock clears, by a signed statement, the counts of wrong codes, the gaps and
 // the silences of this device's account.
 func (a *Agent) Unlock(ctx context.Context) error {

@@ -58,6 +58,7 @@ type fakeServer struct {
 	spent       map[string]bool // of codes
 	wait        time.Duration   // after a recovery
 	raw         []*pb.Prompt    // sent as they are, behind the others
+	notices     []*pb.Notice
 	suspended   bool
 	changed     chan struct{} // closed and replaced at each change
 	streams     int           // that were opened so far
@@ -275,6 +276,8 @@ func (f *fakeServer) deviceLocked(ctx context.Context) (*fakeDevice, error) {
 	switch d := f.devices[id]; {
 	case d == nil:
 		return nil, reject(codes.Unauthenticated, pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN, "Enrol this device.")
+	case d.State == pb.DeviceState_DEVICE_STATE_DORMANT:
+		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_DORMANT, "This device was not seen for 90 days.")
 	case d.State != pb.DeviceState_DEVICE_STATE_TRUSTED:
 		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED, "This device was revoked.")
 	default:
@@ -333,6 +336,7 @@ func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
 		}
 	}
 	m.Prompts = append(m.Prompts, f.raw...)
+	m.Notices = append(m.Notices, f.notices...)
 	return m
 }
 

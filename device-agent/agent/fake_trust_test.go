@@ -162,6 +162,28 @@ func (f *fakeServer) RevokeDevice(ctx context.Context, r *pb.RevokeDeviceRequest
 	return &pb.RevokeDeviceResponse{Device: target.Device}, nil
 }
 
+func (f *fakeServer) ReadmitDevice(ctx context.Context, r *pb.ReadmitDeviceRequest) (*pb.ReadmitDeviceResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := statement.Verify[statement.Readmission](d.approval, d.Id, r.GetStatement())
+	if err != nil || v.Aud != deployment || v.ServerKey != f.keyID || v.Account != d.Account {
+		return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID, "Invalid.")
+	}
+	if err := d.numbered(v.Counter, r.GetStatement()); err != nil {
+		return nil, err
+	}
+	target := f.devices[v.Readmitted]
+	if target == nil {
+		return nil, reject(codes.NotFound, pb.ErrorReason_ERROR_REASON_NO_SUCH_DEVICE, "There is no such device in this account.")
+	}
+	target.State = pb.DeviceState_DEVICE_STATE_TRUSTED
+	return &pb.ReadmitDeviceResponse{Device: target.Device}, nil
+}
+
 func (f *fakeServer) UpdateDevice(ctx context.Context, r *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -22,6 +22,7 @@ import (
 //	counter       number of its last statement
 //	offline.key   what its offline codes are made from, sealed by its keys
 //	clock         by how much its clock was wrong when that was last known
+//	notices       which notices of the server were shown
 //	lock          held while the files above change
 //	statements.lock  held while a statement is signed and sent
 //	keys.pem      or keys.age, see package keystore
@@ -36,7 +37,7 @@ import (
 const stateName = "device.json"
 
 // ErrNotEnrolled is wrapped when a directory holds no device.
-var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
+var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, or ask your other devices with --server and --account, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
 
 // The phases of a device.
 const (
