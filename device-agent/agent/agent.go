@@ -17,7 +17,7 @@
 // # What it does not
 //
 // It keeps nothing secret from other programs of the same user, and it does not
-// correct this device's clock. It trusts the server for what is asked and when,
+// set this device's clock; it only remembers how wrong it is. It trusts the server for what is asked and when,
 // and for nothing else: without a signature of this device nobody gets in with it.
 package agent
 
@@ -196,6 +196,7 @@ func (a *Agent) Self(ctx context.Context) (*countersignv1.GetSelfResponse, error
 	if err := a.checkSelf(self); err != nil {
 		return nil, err
 	}
+	a.noteClock(clockAhead(self.GetServerTime(), time.Now()))
 	return self, nil
 }
 

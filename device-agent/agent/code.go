@@ -14,6 +14,9 @@ import (
 // is open or was denied by accident, once, until its time is over. The account
 // has one such code at a time: a new one replaces the old. The Prompt of the
 // result is zero.
+//
+// With the code comes what this device needs to make codes by itself
+// ([Agent.OfflineCode]), which it keeps if it has it not.
 func (a *Agent) NewCode(ctx context.Context) (Code, error) {
 	response, err := submitNow(ctx, a, submission[*countersignv1.CreateCodeResponse]{
 		sign: func(counter uint64, serverKey string) (string, error) {
@@ -29,7 +32,14 @@ func (a *Agent) NewCode(ctx context.Context) (Code, error) {
 	if err != nil {
 		return Code{}, err
 	}
-	return newCode(Prompt{}, response.GetCode(), response.GetExpireTime().AsTime())
+	ahead := clockAhead(response.GetServerTime(), time.Now())
+	a.noteClock(ahead)
+	made, err := newCode(Prompt{ahead: ahead}, response.GetCode(), response.GetExpireTime().AsTime())
+	if err == nil {
+		made.Prompt = Prompt{}
+		err = a.keepOfflineSecret(response.GetOfflineSecret())
+	}
+	return made, err
 }
 
 // Revoke ends the trust in a device of this device's account, which may be this

@@ -243,7 +243,7 @@ func (a *Agent) enrollOnce(ctx context.Context, conn *Conn) (*countersignv1.Devi
 	if err != nil {
 		return nil, nil, conn.Explain(err)
 	}
-	return response.GetDevice(), response.GetRecoveryCodes(), nil
+	return response.GetDevice(), response.GetRecoveryCodes(), a.keepOfflineSecret(response.GetOfflineSecret())
 }
 
 // announce fills in and signs what e, which says by whom this device hopes to be
@@ -267,7 +267,7 @@ func (a *Agent) announce(serverKey string, e statement.Enrollment) (string, erro
 func (a *Agent) ask(ctx context.Context, conn *Conn, refused error) (*countersignv1.Device, error) {
 	self, err := countersignv1.NewDeviceServiceClient(conn).GetSelf(ctx, &countersignv1.GetSelfRequest{})
 	if err == nil {
-		return self.GetDevice(), a.checkSelf(self)
+		return self.GetDevice(), errors.Join(a.checkSelf(self), a.keepOfflineSecret(self.GetOfflineSecret()))
 	}
 	switch Reason(err) {
 	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN:

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -74,6 +75,20 @@ type fakeDevice struct {
 	counter  uint64
 	newest   string
 	token    string
+}
+
+// offlineSecret is what a device makes offline codes from.
+func offlineSecret(device string) []byte {
+	sum := sha256.Sum256([]byte("offline secret of " + device))
+	return sum[:]
+}
+
+// offline hands the secret over until the device's first statement.
+func (d *fakeDevice) offline() []byte {
+	if d.counter > 0 {
+		return nil
+	}
+	return offlineSecret(d.Id)
 }
 
 type fakeSignIn struct {
@@ -250,7 +265,7 @@ func (f *fakeServer) EnrollDevice(ctx context.Context, r *pb.EnrollDeviceRequest
 	if err := after("EnrollDevice"); err != nil {
 		return nil, err
 	}
-	return &pb.EnrollDeviceResponse{Device: d.Device, RecoveryCodes: f.codes}, nil
+	return &pb.EnrollDeviceResponse{Device: d.Device, RecoveryCodes: f.codes, OfflineSecret: d.offline()}, nil
 }
 
 func (f *fakeServer) deviceLocked(ctx context.Context) (*fakeDevice, error) {
@@ -277,7 +292,7 @@ func (f *fakeServer) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.Get
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSelfResponse{Device: d.Device, DeploymentId: deployment, ServerTime: timestamppb.Now()}, nil
+	return &pb.GetSelfResponse{Device: d.Device, DeploymentId: deployment, ServerTime: timestamppb.New(f.now()), OfflineSecret: d.offline()}, nil
 }
 
 func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]) error {

@@ -103,7 +103,7 @@ func (f *fakeServer) CompleteTrust(ctx context.Context, r *pb.CompleteTrustReque
 	if err := after("CompleteTrust"); err != nil {
 		return nil, err
 	}
-	return &pb.CompleteTrustResponse{Device: f.devices[id].Device}, nil
+	return &pb.CompleteTrustResponse{Device: f.devices[id].Device, OfflineSecret: f.devices[id].offline()}, nil
 }
 
 // numbered checks a statement's counter, as the server does, and notes it.
@@ -134,7 +134,10 @@ func (f *fakeServer) CreateCode(ctx context.Context, r *pb.CreateCodeRequest) (*
 		return nil, err
 	}
 	f.decisions = append(f.decisions, r.GetStatement())
-	return &pb.CreateCodeResponse{Code: "271828", ExpireTime: timestamppb.New(time.Now().Add(5 * time.Minute))}, after("CreateCode")
+	return &pb.CreateCodeResponse{
+		Code: "271828", ExpireTime: timestamppb.New(f.now().Add(5 * time.Minute)),
+		OfflineSecret: offlineSecret(d.Id), ServerTime: timestamppb.New(f.now()),
+	}, after("CreateCode")
 }
 
 func (f *fakeServer) RevokeDevice(ctx context.Context, r *pb.RevokeDeviceRequest) (*pb.RevokeDeviceResponse, error) {

@@ -221,7 +221,7 @@ func (a *Agent) self(ctx context.Context, conn *Conn) (*countersignv1.Device, er
 	if err != nil {
 		return nil, err
 	}
-	return self.GetDevice(), a.checkSelf(self)
+	return self.GetDevice(), errors.Join(a.checkSelf(self), a.keepOfflineSecret(self.GetOfflineSecret()))
 }
 
 // stillAsked forgets a request that must be over, so that nobody waits for it:
@@ -328,7 +328,7 @@ func (c *Candidate) Complete(ctx context.Context, code string) (State, error) {
 			return conn.Explain(err)
 		}
 		device = response.GetDevice()
-		return nil
+		return a.keepOfflineSecret(response.GetOfflineSecret())
 	})
 	switch reason := Reason(err); {
 	case err == nil:

@@ -182,6 +182,7 @@ func (a *Agent) receive(conn *Conn, message *countersignv1.WatchPromptsResponse)
 	a.settleLocked(time.Now())
 	a.mu.Unlock()
 	a.ring()
+	a.noteClock(clockAhead(message.GetServerTime(), time.Now()))
 }
 
 // say changes the status line.

@@ -151,6 +151,7 @@ type report struct {
 	Phase   string `json:"phase"`
 	Device  string `json:"device"`
 	Trusted bool   `json:"trusted"`
+	Offline bool   `json:"offline_codes"`
 	Problem string `json:"problem"`
 }
 
@@ -249,8 +250,8 @@ func (n *newcomer) retry(alone bool) {
 func (n *newcomer) agreed() {
 	n.t.Helper()
 	r, listed := n.believed(), n.listed()
-	if !r.Trusted || r.Phase != "trusted" || !slices.Equal(listed, []string{r.Device}) {
-		n.t.Errorf("the device says %+v, the list has %q, want that device, trusted", r, listed)
+	if !r.Trusted || !r.Offline || r.Phase != "trusted" || !slices.Equal(listed, []string{r.Device}) {
+		n.t.Errorf("the device says %+v, the list has %q, want that device, trusted, with all it needs", r, listed)
 	}
 	records, err := n.h.admin.ListAuditRecords(n.t.Context(), &pb.ListAuditRecordsRequest{Account: n.account, PageSize: 100})
 	n.must(err)

@@ -15,6 +15,7 @@
 //	4  sign-in: denied
 //	5  sign-in, enroll: nobody answered in time, or it was cancelled
 //	6  sign-in, enroll: the code was wrong, and there are no more tries or no other code
+//	7  sign-in --one-field: there was no code yet; the trusted devices were asked
 package main
 
 import (
@@ -42,6 +43,7 @@ const (
 	exitDenied     = 4
 	exitNotInTime  = 5
 	exitWrongCode  = 6
+	exitNoCode     = 7
 )
 
 // An exitErr ends the program with a code of its own.
