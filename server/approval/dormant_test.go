@@ -192,27 +192,6 @@ func TestEveryCallIsASignOfLife(t *testing.T) {
 	})
 }
 
-// A device's keys are for one account, for good.
-func TestADeviceKeyIsForOneAccount(t *testing.T) {
-	w := newWorld(t, nil)
-	w.account("ada")
-	w.account("eve")
-	mac := w.enroll("ada")
-	_, err := w.broker.EnrollDevice(t.Context(), mac.enrolling(w.invite("eve")))
-	wantReason(t, "enrolling a device of ada for eve", err, approval.ReasonKeyInUse)
-	_, _, err = w.broker.RequestTrust(t.Context(), mac.requesting("eve"))
-	wantReason(t, "a device of ada asking eve's", err, approval.ReasonKeyInUse)
-	thief := w.newDevice()
-	thief.approval = mac.approval
-	_, err = w.broker.EnrollDevice(t.Context(), thief.enrolling(w.invite("eve")))
-	wantReason(t, "the approval key under another identity", err, approval.ReasonKeyInUse)
-	if _, err := w.admin.RevokeDevice(t.Context(), mac.id, ""); err != nil {
-		t.Fatal(err)
-	}
-	_, err = w.broker.EnrollDevice(t.Context(), mac.enrolling(w.invite("eve")))
-	wantReason(t, "a revoked device of ada for eve", err, approval.ReasonDeviceRevoked)
-}
-
 // TestS11RevokeAllOrAllBefore: an administrator ends the trust in all devices of
 // an account, or in the older ones, in one transaction.
 func TestS11RevokeAllOrAllBefore(t *testing.T) {
