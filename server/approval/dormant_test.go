@@ -82,7 +82,7 @@ func TestADeviceUnseenFor90DaysIsSuspended(t *testing.T) {
 		if _, err := phone.screen(); err != nil {
 			t.Errorf("Screen of a readmitted device = %v", err)
 		}
-		records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{Size: 1})
+		records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{Size: 1})
 		if err != nil || len(records) != 1 || records[0].Event != approval.EventDeviceReadmitted || records[0].Device != phone.id || records[0].Actor.ID != mac.id || records[0].Statement == "" {
 			t.Errorf("the record says %+v, %v", records, err)
 		}
