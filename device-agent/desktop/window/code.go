@@ -28,7 +28,7 @@ func (f *Face) code(v desk.View) *page {
 		return s.draw(say("code.good", "time", left), f.messages.rtl, !f.messages.rtl, margin, c.y+8, c.room())
 	}
 	p.gap(16)
-	p.say(style{size: 19, bold: true, color: f.palette.danger}, say("code.never"))
+	p.say(style{size: 18, bold: true, color: f.palette.danger}, say("code.never"))
 	p.gap(8)
 	key := "code.type"
 	switch {

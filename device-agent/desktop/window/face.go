@@ -3,7 +3,6 @@ package window
 import (
 	"fmt"
 	"image"
-	"image/color"
 	"strconv"
 	"time"
 
@@ -157,7 +156,7 @@ func (f *Face) witness() fyne.CanvasObject {
 			seen = true
 			f.Drawn()
 		}
-		return image.NewUniform(color.Transparent)
+		return image.NewNRGBA(image.Rect(0, 0, w, h))
 	})
 	spot.Resize(fyne.NewSize(1, 1))
 	return spot
