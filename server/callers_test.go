@@ -58,6 +58,8 @@ func rpcs() []rpc {
 func (r rpc) request(empty proto.Message) proto.Message {
 	const noSignIn = "00000000000000000000000000"
 	switch m := empty.(type) {
+	case *pb.RecoverDeviceRequest:
+		m.Statement = "x"
 	case *pb.UpdateDeviceRequest:
 		m.Name = "Renamed"
 	case *pb.BeginSignInRequest:

@@ -42,6 +42,7 @@ func (s *Server) deviceMessage(d *approval.Device) *pb.Device {
 		Connected:     d.State == approval.DeviceTrusted && s.broker.Connected(d.ID),
 		RevokeTime:    timestamp(d.Revoked),
 		RevokeReason:  d.RevokeReason,
+		TrustTime:     timestamp(d.TrustFrom),
 	}
 	if d.State == approval.DeviceRevoked {
 		m.RevokedBy = actorWords(d.RevokedBy)
@@ -58,10 +59,13 @@ func (s *Server) deviceMessages(devices []approval.Device) []*pb.Device {
 }
 
 // enrolledBy says how a device came to be trusted: a device of the account
-// approved it, or an administrator invited it.
+// approved it, an administrator invited it, or it had a recovery code.
 func enrolledBy(a approval.Actor) string {
-	if a.Kind == approval.ActorDevice {
+	switch a.Kind {
+	case approval.ActorDevice:
 		return "approval on " + actorWords(a)
+	case approval.ActorRecovery:
+		return "a recovery code"
 	}
 	return "invitation by " + actorWords(a)
 }
@@ -192,6 +196,9 @@ func accountMessage(a *approval.Account) *pb.Account {
 		SuspendTime:    timestamp(a.Suspended),
 		SuspendReason:  a.SuspendReason,
 		TrustedDevices: int32(a.Trusted),
+
+		RecoveryCodesLeft: int32(a.RecoveryCodes),
+		RecoveryCodesTime: timestamp(a.RecoveryMade),
 	}
 	switch a.State {
 	case approval.AccountActive:
@@ -219,6 +226,7 @@ func policyMessage(p approval.Policy) *pb.ApplicationPolicy {
 		Tries:          proto.Int32(int32(p.Tries)),
 		DenialFinal:    proto.Bool(p.DenialFinal),
 		RequestedCodes: proto.Bool(!p.RefuseRequested),
+		OfflineCodes:   proto.Bool(!p.RefuseOffline),
 	}
 }
 
@@ -247,6 +255,9 @@ func policyChange(m *pb.ApplicationPolicy) (func(*approval.Policy), error) {
 		}
 		if m != nil && m.RequestedCodes != nil {
 			p.RefuseRequested = !m.GetRequestedCodes()
+		}
+		if m != nil && m.OfflineCodes != nil {
+			p.RefuseOffline = !m.GetOfflineCodes()
 		}
 	}, nil
 }

@@ -128,6 +128,8 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_DEVICES
 	case approval.ReasonLastDevice:
 		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_LAST_DEVICE
+	case approval.ReasonRecoveryCodeInvalid:
+		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_RECOVERY_CODE_INVALID
 	case approval.ReasonStatementInvalid:
 		return codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID
 	case approval.ReasonStatementMismatch:
@@ -156,6 +158,10 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES
 	case approval.ReasonCodeWrong:
 		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_CODE_WRONG
+	case approval.ReasonCodeRefused:
+		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_CODE_REFUSED
+	case approval.ReasonCodesClosed:
+		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_CODES_CLOSED
 	}
 	return codes.Internal, pb.ErrorReason_ERROR_REASON_INTERNAL
 }

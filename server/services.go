@@ -32,7 +32,11 @@ func (e *enrollmentService) EnrollDevice(ctx context.Context, req *pb.EnrollDevi
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.EnrollDeviceResponse{Device: e.server.deviceMessage(&d)}, nil
+	return &pb.EnrollDeviceResponse{
+		Device:        e.server.deviceMessage(&d.Device),
+		OfflineSecret: e.server.broker.OfflineSecret(&d.Device),
+		RecoveryCodes: d.RecoveryCodes,
+	}, nil
 }
 
 // RequestTrust implements the API.
@@ -56,7 +60,27 @@ func (e *enrollmentService) CompleteTrust(ctx context.Context, req *pb.CompleteT
 		return nil, err
 	}
 	who.conn.promote(classDevice, who.device)
-	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d)}, nil
+	return &pb.CompleteTrustResponse{Device: e.server.deviceMessage(&d), OfflineSecret: e.server.broker.OfflineSecret(&d)}, nil
+}
+
+// RecoverDevice implements the API.
+func (e *enrollmentService) RecoverDevice(ctx context.Context, req *pb.RecoverDeviceRequest) (*pb.RecoverDeviceResponse, error) {
+	who := callerOf(ctx)
+	r, err := e.server.broker.RecoverDevice(ctx, approval.Recovering{
+		Device:    who.device,
+		Statement: req.GetStatement(),
+		Code:      req.GetRecoveryCode(),
+		Address:   remoteIP(ctx),
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.RecoverDeviceResponse{Device: e.server.deviceMessage(&r.Device), RecoveryCodesLeft: int32(r.CodesLeft)}
+	if resp.GetDevice().GetState() == pb.DeviceState_DEVICE_STATE_TRUSTED {
+		who.conn.promote(classDevice, who.device)
+		resp.OfflineSecret = e.server.broker.OfflineSecret(&r.Device)
+	}
+	return resp, nil
 }
 
 type deviceService struct {
@@ -79,7 +103,21 @@ func (d *deviceService) CreateCode(ctx context.Context, req *pb.CreateCodeReques
 	if err != nil {
 		return nil, err
 	}
-	return &pb.CreateCodeResponse{Code: c.Digits, ExpireTime: timestamp(c.Expires)}, nil
+	return &pb.CreateCodeResponse{
+		Code:          c.Digits,
+		ExpireTime:    timestamp(c.Expires),
+		OfflineSecret: c.OfflineSecret,
+		ServerTime:    timestamp(time.Now()),
+	}, nil
+}
+
+// CreateRecoveryCodes implements the API.
+func (d *deviceService) CreateRecoveryCodes(ctx context.Context, req *pb.CreateRecoveryCodesRequest) (*pb.CreateRecoveryCodesResponse, error) {
+	codes, err := d.server.broker.CreateRecoveryCodes(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CreateRecoveryCodesResponse{RecoveryCodes: codes}, nil
 }
 
 // ListDevices implements the API.
@@ -111,15 +149,17 @@ func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRe
 
 // GetSelf implements the API.
 func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
-	self, suspended, err := d.server.broker.Self(ctx, callerOf(ctx).device)
+	self, err := d.server.broker.Self(ctx, callerOf(ctx).device)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.GetSelfResponse{
-		Device:           d.server.deviceMessage(&self),
-		AccountSuspended: suspended,
-		DeploymentId:     d.server.broker.Deployment(),
-		ServerTime:       timestamp(time.Now()),
+		Device:            d.server.deviceMessage(&self.Device),
+		AccountSuspended:  self.Suspended,
+		DeploymentId:      d.server.broker.Deployment(),
+		ServerTime:        timestamp(time.Now()),
+		RecoveryCodesLeft: int32(self.RecoveryCodes),
+		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 	}, nil
 }
 
@@ -151,7 +191,14 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 // VerifySignIn implements the API.
 func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRequest) (*pb.VerifySignInResponse, error) {
 	who := callerOf(ctx)
-	admission, err := g.server.broker.VerifySignIn(ctx, who.token, req.GetSignInId(), req.GetCode())
+	verify, typed := g.server.broker.VerifySignIn, req.GetCode()
+	if req.GetTrailingDigits() != "" {
+		if req.GetCode() != "" {
+			return nil, invalidField("trailing_digits", "give these or the code, not both")
+		}
+		verify, typed = g.server.broker.VerifyTrailing, req.GetTrailingDigits()
+	}
+	admission, err := verify(ctx, who.token, req.GetSignInId(), typed)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +207,8 @@ func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRe
 		return nil, err
 	}
 	return &pb.VerifySignInResponse{
-		Grant: admission.Grant,
+		Grant:      admission.Grant,
+		CodeLength: int32(admission.CodeLength),
 		Receipt: &pb.Receipt{
 			Statement:   admission.Receipt.Statement,
 			DeviceId:    admission.Receipt.Device,

@@ -35,6 +35,16 @@ type Enrollment struct {
 	dialer func(context.Context, string) (net.Conn, error) // nil: TCP; for tests
 }
 
+// An Enrolled is a device that is trusted now.
+type Enrolled struct {
+	State
+
+	// RecoveryCodes are those of the account, as people are to be shown them, if
+	// they were made with this device. They are kept nowhere: whoever shows
+	// them shows them now or never.
+	RecoveryCodes []string
+}
+
 // Enroll makes this device a trusted one, and returns its state. It may be
 // called again after a crash or an error at any point: it finishes what was begun,
 // with the same keys, and the server takes the same invitation from the same
@@ -44,23 +54,23 @@ type Enrollment struct {
 // [ErrNotEnrolled] if there is neither a link nor something begun. If the
 // server refuses the invitation for good, what was begun is forgotten, except
 // for the keys, which are trusted nowhere and serve for the next invitation.
-func Enroll(ctx context.Context, e Enrollment) (State, error) {
+func Enroll(ctx context.Context, e Enrollment) (Enrolled, error) {
 	if err := makeDir(e.Dir); err != nil {
-		return State{}, err
+		return Enrolled{}, err
 	}
 	a, err := e.begin()
 	if err != nil {
-		return State{}, err
+		return Enrolled{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enrollPatience)
 	defer cancel()
 	conn, err := a.newConn()
 	if err != nil {
-		return State{}, err
+		return Enrolled{}, err
 	}
 	defer conn.Close()
 
-	device, err := a.enroll(ctx, conn)
+	device, codes, err := a.enroll(ctx, conn)
 	switch Reason(err) {
 	case countersignv1.ErrorReason_ERROR_REASON_INVITATION_INVALID, countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE:
 		// An earlier attempt may have succeeded, its answer been lost, and
@@ -68,9 +78,14 @@ func Enroll(ctx context.Context, e Enrollment) (State, error) {
 		device, err = a.ask(ctx, conn, err)
 	}
 	if err != nil {
-		return State{}, err
+		return Enrolled{}, err
 	}
-	return a.trusted(device)
+	shown, err := shownCodes(codes)
+	if err != nil {
+		return Enrolled{}, err
+	}
+	state, err := a.trusted(device)
+	return Enrolled{state, shown}, err
 }
 
 // begin makes what must be durable before the server is asked.
@@ -90,6 +105,8 @@ func (e Enrollment) begin() (*Agent, error) {
 		return nil, err
 	case begun.Phase == Trusted:
 		return nil, fmt.Errorf("%s: %w", e.Dir, ErrEnrolled)
+	case begun.Phase == Recovering:
+		return nil, errRecoveryBegun
 	case begun.Phase == Asked && e.Link == (invitation.Link{}):
 		return nil, errors.New("a trusted device was asked here to trust this one: finish that first, or give an invitation")
 	case begun.Phase == Asked && begun.Request == "":
@@ -172,35 +189,34 @@ func (e Enrollment) agent(state State, keys *keystore.Keys) (*Agent, error) {
 
 // enroll asks the server to trust this device, again and again if it cannot be
 // reached.
-func (a *Agent) enroll(ctx context.Context, conn *Conn) (*countersignv1.Device, error) {
-	var device *countersignv1.Device
-	err := Persist(ctx, func() (err error) {
-		device, err = a.enrollOnce(ctx, conn)
+func (a *Agent) enroll(ctx context.Context, conn *Conn) (device *countersignv1.Device, codes []string, err error) {
+	err = Persist(ctx, func() (err error) {
+		device, codes, err = a.enrollOnce(ctx, conn)
 		return err
 	})
 	if err != nil && ReactionTo(err) == Retry {
 		err = fmt.Errorf("%w. To finish the enrolment, run countersign-agent enroll again, without an invitation", err)
 	}
-	return device, err
+	return device, codes, err
 }
 
-func (a *Agent) enrollOnce(ctx context.Context, conn *Conn) (*countersignv1.Device, error) {
+func (a *Agent) enrollOnce(ctx context.Context, conn *Conn) (*countersignv1.Device, []string, error) {
 	// The statement names the server's key, so that comes first.
 	if err := conn.Ready(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	signed, err := a.announce(conn.ServerKey(), statement.Enrollment{Invitation: invitation.Hash(a.state.Invitation)})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	response, err := countersignv1.NewEnrollmentServiceClient(conn).EnrollDevice(ctx, &countersignv1.EnrollDeviceRequest{
 		InvitationToken: a.state.Invitation,
 		Statement:       signed,
 	})
 	if err != nil {
-		return nil, conn.Explain(err)
+		return nil, nil, conn.Explain(err)
 	}
-	return response.GetDevice(), nil
+	return response.GetDevice(), response.GetRecoveryCodes(), nil
 }
 
 // announce fills in and signs what e, which says by whom this device hopes to be
@@ -239,21 +255,27 @@ func (a *Agent) ask(ctx context.Context, conn *Conn, refused error) (*countersig
 	return nil, fmt.Errorf("%w. Whether an earlier attempt succeeded is not known: %w", refused, conn.Explain(err))
 }
 
-// forget removes what was begun. The keys stay.
+// forget removes what was begun, unless another process has finished it. The
+// keys stay.
 func (a *Agent) forget() error {
 	unlock, err := lockDir(a.dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if now, err := LoadState(a.dir); err == nil && now.Phase == Trusted {
+		return fmt.Errorf("%s: %w", a.dir, ErrEnrolled)
+	}
 	return removeFile(a.dir, stateName)
 }
+
+var errAnswer = errors.New("the server's answer does not fit this device: ask the administrator to look at its list of devices")
 
 // trusted checks the server's answer and makes it durable.
 func (a *Agent) trusted(device *countersignv1.Device) (State, error) {
 	if device.GetId() != a.state.Device || device.GetApprovalKeyId() != a.approvalKey ||
 		device.GetState() != countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
-		return State{}, errors.New("the server's answer does not fit this device: ask the administrator to look at its list of devices")
+		return State{}, errAnswer
 	}
 	unlock, err := lockDir(a.dir)
 	if err != nil {
@@ -262,7 +284,7 @@ func (a *Agent) trusted(device *countersignv1.Device) (State, error) {
 	defer unlock()
 	state := a.state
 	state.Phase, state.Invitation, state.Account = Trusted, "", device.GetAccount()
-	state.Request, state.RequestExpires = "", 0
+	state.Request, state.RequestExpires, state.TrustTime = "", 0, 0
 	if err := state.save(a.dir); err != nil {
 		return State{}, fmt.Errorf("the server trusts this device, but this was not written down: run countersign-agent enroll again, alone: %w", err)
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // enrollAt is Enroll by way of the fake's network.
-func enrollAt(ctx context.Context, f *fakeServer, dir string, link invitation.Link) (State, error) {
+func enrollAt(ctx context.Context, f *fakeServer, dir string, link invitation.Link) (Enrolled, error) {
 	return Enroll(ctx, Enrollment{Dir: dir, Link: link, Name: "Ada’s laptop", Kind: "terminal", dialer: f.dial})
 }
 
@@ -102,7 +102,7 @@ func TestEnrollAfterCrash(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					device, err := a.enroll(t.Context(), conn)
+					device, _, err := a.enroll(t.Context(), conn)
 					conn.Close()
 					if err != nil {
 						t.Fatal(err)

@@ -53,7 +53,10 @@ type fakeServer struct {
 	devices     map[string]*fakeDevice
 	signIns     []*fakeSignIn
 	requests    []*fakeRequest
-	raw         []*pb.Prompt // sent as they are, behind the others
+	codes       []string        // recovery codes, of whatever account
+	spent       map[string]bool // of codes
+	wait        time.Duration   // after a recovery
+	raw         []*pb.Prompt    // sent as they are, behind the others
 	suspended   bool
 	changed     chan struct{} // closed and replaced at each change
 	streams     int           // that were opened so far
@@ -107,7 +110,7 @@ func newFake(t *testing.T) *fakeServer {
 	}
 	f := &fakeServer{
 		t: t, key: key, keyID: id, heartbeat: 30 * time.Second,
-		invitations: make(map[string]string), usedBy: make(map[string]string),
+		invitations: make(map[string]string), spent: make(map[string]bool), usedBy: make(map[string]string),
 		devices: make(map[string]*fakeDevice), changed: make(chan struct{}),
 		before: func(string) error { return nil }, after: func(string) error { return nil },
 	}
@@ -245,7 +248,7 @@ func (f *fakeServer) EnrollDevice(ctx context.Context, r *pb.EnrollDeviceRequest
 	if err := after("EnrollDevice"); err != nil {
 		return nil, err
 	}
-	return &pb.EnrollDeviceResponse{Device: d.Device}, nil
+	return &pb.EnrollDeviceResponse{Device: d.Device, RecoveryCodes: f.codes}, nil
 }
 
 func (f *fakeServer) deviceLocked(ctx context.Context) (*fakeDevice, error) {

@@ -58,6 +58,8 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE:         Reenroll,
 	countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_DEVICES:   Stop,
 	countersignv1.ErrorReason_ERROR_REASON_LAST_DEVICE:        Stop,
+	// Another code may be good, but the person has to type it.
+	countersignv1.ErrorReason_ERROR_REASON_RECOVERY_CODE_INVALID: Stop,
 
 	countersignv1.ErrorReason_ERROR_REASON_STATEMENT_INVALID:  Stop,
 	countersignv1.ErrorReason_ERROR_REASON_STATEMENT_MISMATCH: Stop,
@@ -74,6 +76,8 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_TRIES:            Stop,
 	countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES:         Stop,
 	countersignv1.ErrorReason_ERROR_REASON_CODE_WRONG:                Stop,
+	countersignv1.ErrorReason_ERROR_REASON_CODE_REFUSED:              Stop,
+	countersignv1.ErrorReason_ERROR_REASON_CODES_CLOSED:              Stop,
 
 	countersignv1.ErrorReason_ERROR_REASON_BACKUP_FAILED: Stop,
 }

@@ -26,7 +26,7 @@ import (
 //
 // device.json is written when the keys are durable and before the server is
 // asked (phase "enrolling" with an invitation, "asking" for approval by a trusted
-// device), and again when the server has said yes ("trusted").
+// device, "recovering" with a recovery code, which is not in it), and again when the server has said yes ("trusted").
 // So a device that the server believes in always has its keys, and what was begun can
 // be finished after a crash at any point.
 const stateName = "device.json"
@@ -36,9 +36,10 @@ var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation,
 
 // The phases of a device.
 const (
-	Enrolling = "enrolling" // the server was or will be asked; the answer is not known
-	Asked     = "asking"    // the account's devices were or will be asked; nothing is known yet
-	Trusted   = "trusted"   // the server said yes
+	Enrolling  = "enrolling"  // the server was or will be asked; the answer is not known
+	Asked      = "asking"     // the account's devices were or will be asked; nothing is known yet
+	Recovering = "recovering" // a recovery code was or will be handed in; the answer is not known, or is to wait
+	Trusted    = "trusted"    // the server said yes
 )
 
 // A State is what is known of this device without the network. Its JSON form
@@ -57,6 +58,10 @@ type State struct {
 	// be trusted, and when it ends, in Unix seconds by the server's clock.
 	Request        string `json:"request,omitempty"`
 	RequestExpires int64  `json:"request_expires,omitempty"`
+
+	// In phase Recovering, if the server has taken the code and this device
+	// must wait: until when, in Unix seconds by the server's clock.
+	TrustTime int64 `json:"trust_time,omitempty"`
 
 	Roots   string `json:"roots,omitempty"` // "system": the system's roots vouch for the server
 	Server  string `json:"server"`          // host and port
@@ -131,6 +136,10 @@ func (s State) valid() bool {
 		if !statement.ValidAccount(s.Account) || s.Invitation != "" {
 			return false
 		}
+	case Recovering:
+		if !statement.ValidAccount(s.Account) || s.Invitation != "" {
+			return false
+		}
 	case Asked:
 		if !statement.ValidAccount(s.Account) || s.Invitation != "" || s.Request != "" && !statement.ValidSignIn(s.Request) {
 			return false
@@ -139,6 +148,9 @@ func (s State) valid() bool {
 		return false
 	}
 	if (s.Request != "") != (s.RequestExpires > 0) || s.RequestExpires < 0 || s.Request != "" && s.Phase != Asked {
+		return false
+	}
+	if s.TrustTime < 0 || s.TrustTime > 0 && s.Phase != Recovering {
 		return false
 	}
 	// A link has the same fields under the same rules; one token is as good

@@ -26,7 +26,11 @@ func TestStateRoundTrip(t *testing.T) {
 	asked.Phase = Asked
 	requested := asked
 	requested.Request, requested.RequestExpires = strings.Repeat("0", 26), 1_800_000_000
-	for _, want := range []State{exampleState(), roots, begun, asked, requested} {
+	recovering := asked
+	recovering.Phase = Recovering
+	waiting := recovering
+	waiting.TrustTime = 1_800_000_000
+	for _, want := range []State{exampleState(), roots, begun, asked, requested, recovering, waiting} {
 		dir := t.TempDir()
 		if err := want.save(dir); err != nil {
 			t.Fatalf("save(%+v) = %v", want, err)
@@ -59,6 +63,12 @@ func TestStateIsStrict(t *testing.T) {
 		"request without end":   func(s *State) { s.Phase, s.Request = Asked, strings.Repeat("0", 26) },
 		"end without request":   func(s *State) { s.Phase, s.RequestExpires = Asked, 1 },
 		"trusted, request":      func(s *State) { s.Request, s.RequestExpires = strings.Repeat("0", 26), 1 },
+		"trusted, waiting":      func(s *State) { s.TrustTime = 1 },
+		"asking, waiting":       func(s *State) { s.Phase, s.TrustTime = Asked, 1 },
+		"waiting backwards":     func(s *State) { s.Phase, s.TrustTime = Recovering, -1 },
+		"recovering, a token":   func(s *State) { s.Phase, s.Invitation = Recovering, deployment },
+		"recovering, a request": func(s *State) { s.Phase, s.Request, s.RequestExpires = Recovering, strings.Repeat("0", 26), 1 },
+		"recovering nobody":     func(s *State) { s.Phase, s.Account = Recovering, "" },
 		"neither pin nor roots": func(s *State) { s.Pin = "" },
 		"both":                  func(s *State) { s.Roots = "system" },
 		"other roots":           func(s *State) { s.Pin, s.Roots = "", "mozilla" },

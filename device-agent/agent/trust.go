@@ -17,8 +17,9 @@ import (
 // success. It is forgotten; the keys and the server stay, for the next one.
 var ErrRequestOver = errors.New("to ask again, run countersign-agent enroll")
 
-// An Asking says which device asks the trusted devices of an account to trust
-// it, and where.
+// An Asking says which device asks to be trusted without an invitation, and where:
+// it asks the trusted devices of an account ([Ask]), or has a recovery code of it
+// ([Recover]).
 type Asking struct {
 	Dir        string // is made if there is none
 	Passphrase string // of the keys; if empty, new keys are not encrypted
@@ -56,7 +57,7 @@ func Ask(ctx context.Context, in Asking) (*Candidate, error) {
 	if err := makeDir(in.Dir); err != nil {
 		return nil, err
 	}
-	a, begun, err := in.begin()
+	a, begun, err := in.begin(Asked)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +101,8 @@ func Ask(ctx context.Context, in Asking) (*Candidate, error) {
 }
 
 // begin returns the agent of what was begun or, if that is not what is asked
-// for, of what is to be begun; begun is what the directory said.
-func (in Asking) begin() (a *Agent, begun State, err error) {
+// for, of what is to be begun in a phase; begun is what the directory said.
+func (in Asking) begin(phase string) (a *Agent, begun State, err error) {
 	unlock, err := lockDir(in.Dir)
 	if err != nil {
 		return nil, State{}, err
@@ -120,6 +121,8 @@ func (in Asking) begin() (a *Agent, begun State, err error) {
 	case begun.Phase == Enrolling:
 		return nil, State{}, fmt.Errorf("an enrolment by invitation was begun here and its outcome is not known: " +
 			"finish it by running countersign-agent enroll alone, or choose another directory with --dir")
+	case begun.Phase == Recovering && (phase != Recovering || in.Server != (Server{}) && (in.Server != begun.server() || in.Account != begun.Account)):
+		return nil, State{}, errRecoveryBegun
 	case in.Server == (Server{}):
 		in.Server, in.Account = begun.server(), begun.Account
 	case begun.Request != "" && in.Server != begun.server():
@@ -132,17 +135,17 @@ func (in Asking) begin() (a *Agent, begun State, err error) {
 	if err != nil {
 		return nil, State{}, err
 	}
-	state := State{Account: in.Account, Kind: in.Kind, Name: in.Name, Phase: Asked, Pin: in.Server.Pin, Server: in.Server.Address, Version: 1}
+	state := State{Account: in.Account, Kind: in.Kind, Name: in.Name, Phase: phase, Pin: in.Server.Pin, Server: in.Server.Address, Version: 1}
 	if state.Pin == "" {
 		state.Roots = "system"
 	}
 	if state.Device, err = pin.KeyID(keys.Identity.Public()); err != nil {
 		return nil, State{}, fmt.Errorf("looking at the identity key: %w", err)
 	}
-	if begun.Phase == Asked && begun.server() == in.Server && begun.Account == in.Account {
+	if begun.Phase == phase && begun.server() == in.Server && begun.Account == in.Account {
 		state = begun
-	} else if begun.Phase == Asked && begun.server() == in.Server {
-		state.Deployment = begun.Deployment // another account: another request
+	} else if begun.Phase != "" && begun.server() == in.Server {
+		state.Deployment = begun.Deployment // another account or another way
 	}
 	if err := validName(state.Name); err != nil {
 		return nil, State{}, fmt.Errorf("the name of the device cannot be used: %w: choose another one with --name", err)
@@ -202,25 +205,9 @@ func (a *Agent) stillAsked(now time.Time) error {
 // requestTrust makes the request. What was begun is durable before the server is
 // asked, and its request before anybody is told.
 func (a *Agent) requestTrust(ctx context.Context, conn *Conn) error {
-	enrollment := countersignv1.NewEnrollmentServiceClient(conn)
-	var deployment *countersignv1.GetDeploymentResponse
-	if err := Persist(ctx, func() (err error) {
-		if err = conn.Ready(ctx); err == nil {
-			deployment, err = enrollment.GetDeployment(ctx, &countersignv1.GetDeploymentRequest{})
-			err = conn.Explain(err)
-		}
+	state, err := a.inDeployment(ctx, conn)
+	if err != nil {
 		return err
-	}); err != nil {
-		return err
-	}
-	state := a.state
-	switch id := deployment.GetDeploymentId(); {
-	case !statement.ValidDeployment(id):
-		return errors.New("the server did not say which deployment it is")
-	case state.Deployment != "" && state.Deployment != id:
-		return errors.New("the server belongs to another deployment than it did: ask the administrator")
-	default:
-		state.Deployment = id
 	}
 	if err := a.keep(state); err != nil {
 		return err
@@ -234,13 +221,37 @@ func (a *Agent) requestTrust(ctx context.Context, conn *Conn) error {
 		if err != nil {
 			return err
 		}
-		response, err = enrollment.RequestTrust(ctx, &countersignv1.RequestTrustRequest{Statement: signed})
+		response, err = countersignv1.NewEnrollmentServiceClient(conn).RequestTrust(ctx, &countersignv1.RequestTrustRequest{Statement: signed})
 		return conn.Explain(err)
 	}); err != nil {
 		return err
 	}
 	state.Request, state.RequestExpires = response.GetRequestId(), response.GetExpireTime().GetSeconds()
 	return a.keep(state)
+}
+
+// inDeployment returns the state with the deployment that the server says it is.
+func (a *Agent) inDeployment(ctx context.Context, conn *Conn) (State, error) {
+	var deployment *countersignv1.GetDeploymentResponse
+	if err := Persist(ctx, func() (err error) {
+		if err = conn.Ready(ctx); err == nil {
+			deployment, err = countersignv1.NewEnrollmentServiceClient(conn).GetDeployment(ctx, &countersignv1.GetDeploymentRequest{})
+			err = conn.Explain(err)
+		}
+		return err
+	}); err != nil {
+		return State{}, err
+	}
+	state := a.state
+	switch id := deployment.GetDeploymentId(); {
+	case !statement.ValidDeployment(id):
+		return State{}, errors.New("the server did not say which deployment it is")
+	case state.Deployment != "" && state.Deployment != id:
+		return State{}, errors.New("the server belongs to another deployment than it did: ask the administrator")
+	default:
+		state.Deployment = id
+	}
+	return state, nil
 }
 
 // keep makes a state durable and then this agent's.

@@ -151,7 +151,7 @@ func TestFromMACRefusesWhatIsNoMAC(t *testing.T) {
 
 func TestGroup(t *testing.T) {
 	for code, want := range map[string]string{
-		"482913": "482 913", "000000": "000 000", "": "", "48291": "48291", "4829131": "4829131",
+		"482913": "482 913", "000000": "000 000", "12345678": "1234 5678", "": "", "48291": "48291", "4829131": "4829131", "123456789": "123456789",
 	} {
 		if got := Group(code); got != want {
 			t.Errorf("Group(%q) = %q, want %q", code, got, want)

@@ -36,6 +36,10 @@ type Device struct {
 	Client     pb.DeviceServiceClient
 	Enrollment pb.EnrollmentServiceClient
 
+	// OfflineSecret is what it was given when it was enrolled, for its offline
+	// codes.
+	OfflineSecret []byte
+
 	// Counter is that of the newest statement it signed. A test may set it.
 	Counter atomic.Uint64
 
@@ -104,7 +108,7 @@ func (d *Device) Enroll(ctx context.Context, link string) error {
 	if err != nil {
 		return err
 	}
-	d.Account = resp.GetDevice().GetAccount()
+	d.Account, d.OfflineSecret = resp.GetDevice().GetAccount(), resp.GetOfflineSecret()
 	return nil
 }
 

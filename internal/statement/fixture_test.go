@@ -126,6 +126,14 @@ func invited() Enrollment {
 	return e
 }
 
+func recovering() Enrollment {
+	e := enrollment()
+	e.Recovery = keyID(hashedKey("spelled like a hash"))
+	return e
+}
+
+func recoveryRenewal() RecoveryRenewal { return RecoveryRenewal(codeRequest()) }
+
 func codeRequest() CodeRequest {
 	return CodeRequest{
 		Account:     "ada",
@@ -200,10 +208,12 @@ func samples() []sample {
 	return []sample{
 		newSample("enrollment", approvalKey, enrollment()),
 		newSample("enrollment by invitation", approvalKey, invited()),
+		newSample("enrollment by recovery code", approvalKey, recovering()),
 		newSample("decision", approvalKey, decision(signInPrompt())),
 		newSample("denial", approvalKey, denial()),
 		newSample("decision about a device", approvalKey, decision(trustPrompt())),
 		newSample("code request", approvalKey, codeRequest()),
+		newSample("recovery renewal", approvalKey, recoveryRenewal()),
 		newSample("revocation", approvalKey, revocation()),
 		newSample("revocation without a reason", approvalKey, quiet),
 		newSample("grant", serverKey, grant()),

@@ -46,11 +46,12 @@ func rawJWS(t *testing.T, s sample, payload []byte) string {
 	return jws
 }
 
-func FuzzVerifyEnrollment(f *testing.F)  { fuzzPayload(f, Enrollment{}.typ()) }
-func FuzzVerifyDecision(f *testing.F)    { fuzzPayload(f, Decision{}.typ()) }
-func FuzzVerifyCodeRequest(f *testing.F) { fuzzPayload(f, CodeRequest{}.typ()) }
-func FuzzVerifyRevocation(f *testing.F)  { fuzzPayload(f, Revocation{}.typ()) }
-func FuzzVerifyGrant(f *testing.F)       { fuzzPayload(f, Grant{}.typ()) }
+func FuzzVerifyEnrollment(f *testing.F)      { fuzzPayload(f, Enrollment{}.typ()) }
+func FuzzVerifyDecision(f *testing.F)        { fuzzPayload(f, Decision{}.typ()) }
+func FuzzVerifyCodeRequest(f *testing.F)     { fuzzPayload(f, CodeRequest{}.typ()) }
+func FuzzVerifyRecoveryRenewal(f *testing.F) { fuzzPayload(f, RecoveryRenewal{}.typ()) }
+func FuzzVerifyRevocation(f *testing.F)      { fuzzPayload(f, Revocation{}.typ()) }
+func FuzzVerifyGrant(f *testing.F)           { fuzzPayload(f, Grant{}.typ()) }
 
 // FuzzVerifyCompact looks for a statement that verifies though nobody signed it.
 func FuzzVerifyCompact(f *testing.F) {

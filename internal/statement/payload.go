@@ -19,9 +19,10 @@ const (
 
 // An Enrollment announces a device: signed by the approval key that it carries,
 // it binds that key to the identity key that the device id is. The device holds
-// either an invitation or the hope that a trusted device of Account approves it.
+// an invitation, a recovery code of Account, or the hope that a trusted device of
+// Account approves it.
 type Enrollment struct {
-	Account     string `json:"account,omitempty"`    // either this …
+	Account     string `json:"account,omitempty"`    // either this, with or without Recovery …
 	ApprovalKey JWK    `json:"approval_key"`         // not the identity key
 	Aud         string `json:"aud"`                  // deployment id
 	Device      string `json:"device"`               // device id: key id of the identity key
@@ -30,6 +31,7 @@ type Enrollment struct {
 	KeyStorage  string `json:"key_storage"`          // file, keyring, tpm
 	Kind        string `json:"kind"`                 // terminal, desktop, phone, tablet, watch, other
 	Name        string `json:"name"`                 // chosen by the device's owner
+	Recovery    string `json:"recovery,omitempty"`   // hash of the recovery code (package recovery)
 	ServerKey   string `json:"server_key"`           // key id of the server's TLS key, as the agent saw it
 }
 
@@ -70,6 +72,18 @@ type CodeRequest struct {
 	ServerKey   string `json:"server_key"`   // as in Decision
 }
 
+// A RecoveryRenewal asks the server for new recovery codes, which void all those
+// before.
+type RecoveryRenewal struct {
+	Account     string `json:"account"`
+	ApprovalKey string `json:"approval_key"` // key id
+	Aud         string `json:"aud"`          // deployment id
+	Counter     uint64 `json:"counter"`      // as in Decision
+	Device      string `json:"device"`       // device id
+	Iat         int64  `json:"iat"`          // Unix seconds
+	ServerKey   string `json:"server_key"`   // as in Decision
+}
+
 // A Revocation ends the trust in a device of the same account, maybe the signing one.
 type Revocation struct {
 	Account     string `json:"account"`
@@ -98,16 +112,18 @@ type Grant struct {
 	Sub      string   `json:"sub"`        // account
 }
 
-func (Enrollment) typ() string  { return "countersign-enrollment+jws" }
-func (Decision) typ() string    { return "countersign-decision+jws" }
-func (CodeRequest) typ() string { return "countersign-code-request+jws" }
-func (Revocation) typ() string  { return "countersign-revocation+jws" }
-func (Grant) typ() string       { return "countersign-grant+jwt" }
+func (Enrollment) typ() string      { return "countersign-enrollment+jws" }
+func (Decision) typ() string        { return "countersign-decision+jws" }
+func (CodeRequest) typ() string     { return "countersign-code-request+jws" }
+func (RecoveryRenewal) typ() string { return "countersign-recovery-renewal+jws" }
+func (Revocation) typ() string      { return "countersign-revocation+jws" }
+func (Grant) typ() string           { return "countersign-grant+jwt" }
 
-func (e Enrollment) keys(string) (kid, signedBy string)  { return e.Device, e.ApprovalKey.keyID() }
-func (d Decision) keys(string) (kid, signedBy string)    { return d.Device, d.ApprovalKey }
-func (c CodeRequest) keys(string) (kid, signedBy string) { return c.Device, c.ApprovalKey }
-func (r Revocation) keys(string) (kid, signedBy string)  { return r.Device, r.ApprovalKey }
+func (e Enrollment) keys(string) (kid, signedBy string)      { return e.Device, e.ApprovalKey.keyID() }
+func (d Decision) keys(string) (kid, signedBy string)        { return d.Device, d.ApprovalKey }
+func (c CodeRequest) keys(string) (kid, signedBy string)     { return c.Device, c.ApprovalKey }
+func (r RecoveryRenewal) keys(string) (kid, signedBy string) { return r.Device, r.ApprovalKey }
+func (r Revocation) keys(string) (kid, signedBy string)      { return r.Device, r.ApprovalKey }
 
 // A grant names no key in its payload: its kid is the key itself.
 func (Grant) keys(keyID string) (kid, signedBy string) { return keyID, keyID }
@@ -127,6 +143,7 @@ func (e Enrollment) check() error {
 		rule{"key_storage", slices.Contains([]string{"file", "keyring", "tpm"}, e.KeyStorage)},
 		rule{"kind", validKind(e.Kind)},
 		rule{"name", e.Name != "" && validText(e.Name)},
+		rule{"recovery", e.Recovery == "" || pin.ValidKeyID(e.Recovery) && e.Account != ""},
 		rule{"server_key", pin.ValidKeyID(e.ServerKey)},
 	)
 }
@@ -173,6 +190,8 @@ func (c CodeRequest) check() error {
 		rule{"server_key", pin.ValidKeyID(c.ServerKey)},
 	)
 }
+
+func (r RecoveryRenewal) check() error { return CodeRequest(r).check() }
 
 func (r Revocation) check() error {
 	return obey(

@@ -243,6 +243,23 @@ func TestCodeRequestRules(t *testing.T) {
 	})
 }
 
+func TestRecoveryRules(t *testing.T) {
+	checkChanges(t, recoveryRenewal(), map[string]func(*RecoveryRenewal){
+		"no account":    func(r *RecoveryRenewal) { r.Account = "" },
+		"other key":     func(r *RecoveryRenewal) { r.ApprovalKey = other },
+		"no audience":   func(r *RecoveryRenewal) { r.Aud = "" },
+		"no counter":    func(r *RecoveryRenewal) { r.Counter = 0 },
+		"no time":       func(r *RecoveryRenewal) { r.Iat = 0 },
+		"no server key": func(r *RecoveryRenewal) { r.ServerKey = "" },
+	})
+	checkChanges(t, recovering(), map[string]func(*Enrollment){
+		"a code without an account": func(e *Enrollment) { e.Account = "" },
+		"a code and an invitation":  func(e *Enrollment) { e.Account, e.Invitation = "", other },
+		"all three":                 func(e *Enrollment) { e.Invitation = other },
+		"malformed hash":            func(e *Enrollment) { e.Recovery = "evil" },
+	})
+}
+
 func TestRevocationRules(t *testing.T) {
 	checkChanges(t, revocation(), map[string]func(*Revocation){
 		"no account":    func(r *Revocation) { r.Account = "" },

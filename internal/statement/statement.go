@@ -16,11 +16,12 @@
 // where signer is a device id, or the key id of the server's signing key for a
 // [Grant]. The type (RFC 8725, 3.11) keeps the kinds of statements apart:
 //
-//	Enrollment    countersign-enrollment+jws
-//	Decision      countersign-decision+jws
-//	CodeRequest   countersign-code-request+jws
-//	Revocation    countersign-revocation+jws
-//	Grant         countersign-grant+jwt
+//	Enrollment       countersign-enrollment+jws
+//	Decision         countersign-decision+jws
+//	CodeRequest      countersign-code-request+jws
+//	RecoveryRenewal  countersign-recovery-renewal+jws
+//	Revocation       countersign-revocation+jws
+//	Grant            countersign-grant+jwt
 //
 // base64url has no padding and its spare bits are zero. The whole has at most
 // [MaxLen] bytes. The payload is JSON in the canonical form of RFC 8785: members
@@ -73,7 +74,7 @@ func refuse(format string, args ...any) error {
 
 // A Payload is what a statement says. The set of its types is closed.
 type Payload interface {
-	Enrollment | Decision | CodeRequest | Revocation | Grant
+	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Grant
 
 	// typ returns the type in the header.
 	typ() string

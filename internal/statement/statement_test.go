@@ -80,7 +80,7 @@ func TestVerifyEnrollmentTakesTheKeyFromInside(t *testing.T) {
 		"two keys, the last one signs":    {device, signBytes(t, otherKey, device, want.typ(), twoKeys(t, want, foreign))},
 		"two keys, the first one signs":   {device, signBytes(t, approvalKey, device, want.typ(), twoKeys(t, want, foreign))},
 		"key under a name in other case":  {device, signBytes(t, approvalKey, device, want.typ(), bytes.Replace(encode(want), []byte("approval_key"), []byte("Approval_key"), 1))},
-		"a type that holds no key":        {device, samples()[2].jws},
+		"a type that holds no key":        {device, newSample("decision", approvalKey, decision(signInPrompt())).jws},
 		"empty":                           {device, ""},
 		"payload of another type of JSON": {device, signBytes(t, approvalKey, device, want.typ(), []byte(`[]`))},
 	}

@@ -15,6 +15,11 @@ type Account struct {
 	// Trusted is how many trusted devices it has: kept here, in the same
 	// transaction, so that the limit is checked without counting.
 	Trusted int
+
+	// RecoveryCodes is how many recovery codes it had left, and RecoveryMade
+	// when these were made, when this was read. Not stored.
+	RecoveryCodes int       `json:"-"`
+	RecoveryMade  time.Time `json:"-"`
 }
 
 // AccountState says whether anything works for an account. In the zero state
@@ -53,6 +58,7 @@ const (
 	ActorApplication   ActorKind = "application"
 	ActorAdministrator ActorKind = "administrator"
 	ActorServer        ActorKind = "server"
+	ActorRecovery      ActorKind = "recovery" // who holds a recovery code
 )
 
 // An invitationRecord lets whoever holds its token enrol one device. It is kept

@@ -57,7 +57,19 @@ func (a Administrator) AddAccount(ctx context.Context, name string) (Account, er
 
 // ListAccounts returns a page of accounts, by name.
 func (a Administrator) ListAccounts(ctx context.Context, p Page) ([]Account, string, error) {
-	return list[Account](ctx, a.broker.store, bucketAccounts, p)
+	page, next, err := list[Account](ctx, a.broker.store, bucketAccounts, p)
+	if err != nil {
+		return nil, "", err
+	}
+	err = a.broker.store.View(ctx, func(tx Tx) error {
+		for i := range page {
+			if err := a.broker.countRecovery(tx, &page[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return page, next, err
 }
 
 // Account returns an account and its devices, oldest first.
@@ -70,6 +82,9 @@ func (a Administrator) Account(ctx context.Context, name string) (Account, []Dev
 			return err
 		}
 		found = *account
+		if err := a.broker.countRecovery(tx, &found); err != nil {
+			return err
+		}
 		devices, err = devicesOf(tx, name)
 		return err
 	})
@@ -94,6 +109,9 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 		ring = rings{}
 		account, err := existingAccount(tx, name)
 		if err != nil {
+			return err
+		}
+		if err := a.broker.countRecovery(tx, account); err != nil {
 			return err
 		}
 		suspended = *account
@@ -130,6 +148,9 @@ func (a Administrator) ResumeAccount(ctx context.Context, name string) (Account,
 		ring = nil
 		account, err := existingAccount(tx, name)
 		if err != nil {
+			return err
+		}
+		if err := a.broker.countRecovery(tx, account); err != nil {
 			return err
 		}
 		resumed = *account

@@ -63,7 +63,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		}
 		policy := app.Policy.WithDefaults()
 		begun = SignIn{
-			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name,
+			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name, Lane: LaneUnknown,
 			Requester: r.Requester, Message: r.Message,
 			Begun: now, Expires: now.Add(policy.PromptLifetime), CodeLifetime: policy.CodeLifetime, MaxTries: policy.Tries,
 			Recorded: Pending,

@@ -29,6 +29,10 @@ type Config struct {
 	// means 20, and 100 is the most.
 	DevicesPerAccount int
 
+	// RecoveryWait is how long a device that was enrolled with a recovery code
+	// waits before it may be trusted: 0 is not at all, and 7 days is the most.
+	RecoveryWait time.Duration
+
 	// Log is told what an operator must know; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -41,6 +45,7 @@ const (
 	grantLifetime         = 2 * time.Minute
 	invitationLifetime    = 10 * time.Minute // NIST SP 800-63B-4, 4.1.2.2
 	maxInvitationLifetime = 24 * time.Hour
+	maxRecoveryWait       = 7 * 24 * time.Hour
 )
 
 // A Broker carries out every operation: each is one transaction that checks
@@ -49,14 +54,15 @@ const (
 //
 // A Broker may be used from many goroutines.
 type Broker struct {
-	store      Store
-	secrets    *Secrets
-	serverKey  string
-	devices    int // that an account may have
-	log        *slog.Logger
-	hub        *hub
-	deployment string
-	restored   time.Time // when the store was last restored from a backup; zero if never
+	store        Store
+	secrets      *Secrets
+	serverKey    string
+	devices      int // that an account may have
+	recoveryWait time.Duration
+	log          *slog.Logger
+	hub          *hub
+	deployment   string
+	restored     time.Time // when the store was last restored from a backup; zero if never
 }
 
 // Open returns a Broker on the store. In an empty store it makes the
@@ -69,7 +75,13 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	if devices < 1 || devices > maxDevices {
 		return nil, fmt.Errorf("the number of devices per account is %d, want 1 to %d", devices, maxDevices)
 	}
-	b := &Broker{store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey, devices: devices, log: c.Log, hub: newHub()}
+	if c.RecoveryWait < 0 || c.RecoveryWait > maxRecoveryWait {
+		return nil, fmt.Errorf("the waiting time after a recovery is %v, want 0 to %v", c.RecoveryWait, maxRecoveryWait)
+	}
+	b := &Broker{
+		store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey,
+		devices: devices, recoveryWait: c.RecoveryWait, log: c.Log, hub: newHub(),
+	}
 	if b.log == nil {
 		b.log = slog.Default()
 	}

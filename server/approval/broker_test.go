@@ -419,6 +419,15 @@ func TestTheLastDeviceStays(t *testing.T) {
 	w := newWorld(t, nil)
 	w.account("ada")
 	mac, phone := w.enroll("ada"), w.enroll("ada")
+	for _, code := range mac.codes {
+		d := w.newDevice()
+		if _, err := d.recover("ada", code); err != nil {
+			t.Fatal(err)
+		}
+		if err := mac.revoke(d.id); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := mac.revoke(phone.id); err != nil {
 		t.Fatal(err)
 	}

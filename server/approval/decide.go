@@ -12,6 +12,10 @@ import (
 type Code struct {
 	Digits  string // six decimal digits; empty after a denial
 	Expires time.Time
+
+	// OfflineSecret is what the device makes its offline codes from, if it has
+	// asked for a code.
+	OfflineSecret []byte
 }
 
 // Decide takes a device's signed decision about a sign-in. It is committed

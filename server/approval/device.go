@@ -26,16 +26,22 @@ type Device struct {
 	Readmitted  time.Time // zero if it never had to be
 	Confirmed   time.Time // after the store was restored from a backup; zero if it never had to be
 
+	OfflineStep  int64 // of the newest offline code that was used; none counts at or before it
+	OfflineDrift int   // how many steps the device's clock was ahead then, -2 to 2
+
 	Revoked      time.Time // zero while trusted
 	RevokedBy    Actor
 	RevokeReason string
 
 	// Enrollment is the device's own signed request to be trusted. It came
-	// with an invitation, of whose token this is the hash, or with a request
-	// that a trusted device allowed. A retry shows the same again.
+	// with an invitation or a recovery code, of which this is the hash, or with
+	// a request that a trusted device allowed. A retry shows the same again.
 	Enrollment   string
 	Invitation   string
 	TrustRequest string // sign-in id
+	Recovery     string
+
+	TrustFrom time.Time // when it may be trusted, if it had to wait; zero else
 }
 
 // DeviceState says whether a device's approvals count. In the zero state they

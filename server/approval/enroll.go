@@ -20,50 +20,68 @@ type Enrolling struct {
 	Address   string // where it came from, for the record
 }
 
+// An Enrolled is a device that is trusted now.
+type Enrolled struct {
+	Device
+
+	// RecoveryCodes are the account's, if they were made with this device: to
+	// be shown once and never stored.
+	RecoveryCodes []string
+}
+
 // EnrollDevice turns nothing into a trusted device in one transaction. The
 // same device with the same invitation may call again and gets the same
 // answer, because the first may have been lost.
-func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Device, error) {
+func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Enrolled, error) {
 	e, candidate, err := b.announced(in.Device, in.Statement)
 	if err != nil {
-		return Device{}, err
+		return Enrolled{}, err
 	}
 	hash := invitation.Hash(in.Token)
 	if e.Invitation != hash {
-		return Device{}, refuse(ReasonStatementMismatch, "The statement was signed for another invitation.")
+		return Enrolled{}, refuse(ReasonStatementMismatch, "The statement was signed for another invitation.")
 	}
 
 	now := b.now()
-	var enrolled Device
+	codes := newSignInID(now)
+	var enrolled Enrolled
 	var others []string
 	err = b.store.Update(ctx, func(tx Tx) error {
-		others = nil
+		enrolled, others = Enrolled{}, nil
 		old, err := load[Device](tx, bucketDevices, in.Device)
 		if err != nil {
 			return err
 		}
 		if old != nil {
-			enrolled = *old
-			return old.mayRepeat(old.Invitation == hash && old.ApprovalKey == candidate.ApprovalKey)
+			if err := old.mayRepeat(old.Invitation == hash && old.ApprovalKey == candidate.ApprovalKey); err != nil {
+				return err
+			}
+			enrolled.Device = *old
+			enrolled.RecoveryCodes, err = b.recoveryAtEnrollment(tx, now, old, codes, true, in.Address)
+			return err
 		}
 		a, inv, err := redeemable(tx, hash, now)
 		if err != nil {
 			return err
 		}
 		if a.Trusted >= b.devices {
-			return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
+			return tooManyDevices(a)
 		}
 		others = b.trustedIDs(tx, a.Name, now)
-		enrolled = candidate.enrolled(a.Name, inv.By, now)
+		enrolled.Device = candidate.enrolled(a.Name, inv.By, now)
 		enrolled.Invitation = hash
 		inv.UsedBy = in.Device
 		if err := save(tx, bucketInvitations, hash, inv); err != nil {
 			return err
 		}
-		return addDevice(tx, now, a, &enrolled, in.Address)
+		if err := addDevice(tx, now, a, &enrolled.Device, in.Address); err != nil {
+			return err
+		}
+		enrolled.RecoveryCodes, err = b.recoveryAtEnrollment(tx, now, &enrolled.Device, codes, false, in.Address)
+		return err
 	})
 	if err != nil {
-		return Device{}, err
+		return Enrolled{}, err
 	}
 	b.hub.ring(others)
 	return enrolled, nil
@@ -138,8 +156,8 @@ func redeemable(tx Tx, hash string, now time.Time) (*Account, *invitationRecord,
 	return a, inv, active(a)
 }
 
-// addDevice stores a new device with its indexes and the record of it. A key
-// that any device ever had is refused.
+// addDevice stores a new device, trusted or waiting, with its indexes, and the
+// record of one that is trusted. A key that any device ever had is refused.
 func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) error {
 	if err := unusedKeys(tx, d.ID, d.ApprovalID); err != nil {
 		return err
@@ -149,9 +167,14 @@ func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) erro
 			return err
 		}
 	}
-	if err := saveDevice(tx, d); err != nil {
+	if err := saveDevice(tx, d); err != nil || d.State != DeviceTrusted {
 		return err
 	}
+	return countTrusted(tx, now, a, d, address)
+}
+
+// countTrusted counts a device that has become trusted, and records it.
+func countTrusted(tx Tx, now time.Time, a *Account, d *Device, address string) error {
 	a.Trusted++
 	if err := save(tx, bucketAccounts, a.Name, a); err != nil {
 		return err
@@ -161,6 +184,10 @@ func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) erro
 		Address: address, Detail: d.Name, Statement: d.Enrollment,
 	})
 	return err
+}
+
+func tooManyDevices(a *Account) error {
+	return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
 }
 
 // addressed checks that a statement was made for this server.

@@ -29,6 +29,7 @@ const (
 	ReasonKeyInUse
 	ReasonTooManyDevices
 	ReasonLastDevice
+	ReasonRecoveryCodeInvalid
 	ReasonStatementInvalid
 	ReasonStatementMismatch
 	ReasonCounterReused
@@ -43,6 +44,8 @@ const (
 	ReasonTooManyTries
 	ReasonTooManyFailures
 	ReasonCodeWrong
+	ReasonCodeRefused
+	ReasonCodesClosed
 	reasonEnd
 )
 

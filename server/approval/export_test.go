@@ -1,11 +1,24 @@
 package approval
 
+import "time"
+
+// Restore makes the Broker believe that its store came from a backup at t.
+func (b *Broker) Restore(t time.Time) { b.restored = t }
+
 // Buckets returns the names of all buckets, so that tests can look at all
 // that is stored.
 func Buckets() []string {
 	return []string{
 		bucketMeta, bucketAccounts, bucketDevices, bucketDevicesOf, bucketKeys, bucketInvitations, bucketApplications,
 		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketTrustRequests, bucketCandidates, bucketFailures,
+		bucketRecovery, bucketRecoveryTries,
 		bucketRecords, bucketRecordsOfAccount,
 	}
 }
+
+// SetRestored makes the Broker believe that its store was restored from a
+// backup at a moment.
+func (b *Broker) SetRestored(t time.Time) { b.restored = t }
+
+// SaveDevice stores a device with its index.
+var SaveDevice = saveDevice

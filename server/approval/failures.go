@@ -1,43 +1,101 @@
 package approval
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// An account's wrong codes are counted over all its sign-ins, and neither a
-// new sign-in nor a right code clears them (NIST SP 800-63B-4, 3.1.3.2).
-var failureBudgets = []struct {
+// A codeKind is a kind of code that can be guessed at.
+type codeKind string
+
+// The kinds.
+const (
+	codesShown   codeKind = "shown"   // six digits: after Allow, or asked for without a prompt
+	codesOffline codeKind = "offline" // eight digits, made without the network
+)
+
+// failureBudgets are how many wrong codes an account bears in each lane before
+// no code of the kind is compared until the window has moved on. Neither a new
+// sign-in nor a right code clears them (NIST SP 800-63B-4, 3.1.3.2).
+var failureBudgets = map[codeKind][]struct {
 	window time.Duration
 	most   int
 }{
-	{24 * time.Hour, 10},
-	{30 * 24 * time.Hour, 30},
+	codesShown:   {{24 * time.Hour, 10}, {longestWindow, 30}},
+	codesOffline: {{24 * time.Hour, 5}, {longestWindow, 20}},
 }
 
-// failures are the times of an account's wrong codes in the longest window.
-type failures struct{ Times []time.Time }
+const longestWindow = 30 * 24 * time.Hour
 
-// exhausted reports whether no more code may be compared now.
-func (f *failures) exhausted(now time.Time) bool {
-	for _, b := range failureBudgets {
-		n := 0
-		for _, t := range f.Times {
-			if now.Sub(t) < b.window {
-				n++
-			}
+// longestRun is after how many wrong codes in a row a lane is closed until a
+// trusted device or an administrator opens it again. All lanes of an account
+// together bear 100 (NIST SP 800-63B-4, 3.2.2).
+var longestRun = map[Lane]int{LaneUnknown: 60, LaneKnown: 20, LaneEnrolment: 20}
+
+// failures are the wrong codes of an account in one lane.
+type failures struct {
+	Times  map[codeKind][]time.Time // in the longest window, oldest first
+	Run    int                      // of whatever kind, since the last right one
+	Closed time.Time                // when the run was too long; zero while the lane is open
+}
+
+// loadFailures returns the failures of an account in a lane, never nil without
+// an error.
+func loadFailures(tx Tx, account string, lane Lane) (*failures, error) {
+	f, err := load[failures](tx, bucketFailures, account+"/"+string(lane))
+	if f == nil {
+		f = &failures{}
+	}
+	return f, err
+}
+
+func (f *failures) save(tx Tx, account string, lane Lane) error {
+	return save(tx, bucketFailures, account+"/"+string(lane), f)
+}
+
+// barred says why no code of the kind may be compared now, or returns nil.
+func (f *failures) barred(kind codeKind, now time.Time) error {
+	if !f.Closed.IsZero() {
+		return refuse(ReasonCodesClosed, "So many wrong codes were typed in a row that none is compared any more. Run countersign-agent unlock on a trusted device, or ask an administrator to unlock the account.")
+	}
+	for _, b := range failureBudgets[kind] {
+		if f.within(kind, b.window, now) >= b.most && kind == codesOffline {
+			return refuse(ReasonTooManyFailures, "Too many wrong offline codes were typed lately; none is compared until later. Allow the sign-in on a trusted device and type the six digits that it shows. If the codes were not typed by you, tell an administrator.")
 		}
-		if n >= b.most {
-			return true
+		if f.within(kind, b.window, now) >= b.most {
+			return refuse(ReasonTooManyFailures, "Too many wrong codes were typed lately; no code is compared until later. Run countersign-agent unlock on a trusted device, or ask an administrator to unlock the account. If the codes were not typed by you, tell an administrator.")
 		}
 	}
-	return false
+	return nil
 }
 
-func (f *failures) add(now time.Time) {
-	longest := failureBudgets[len(failureBudgets)-1]
-	kept := f.Times[:0]
-	for _, t := range f.Times {
-		if now.Sub(t) < longest.window {
-			kept = append(kept, t)
+// within returns how many wrong codes of the kind the window holds.
+func (f *failures) within(kind codeKind, window time.Duration, now time.Time) int {
+	n := 0
+	for _, t := range f.Times[kind] {
+		if now.Sub(t) < window {
+			n++
 		}
 	}
-	f.Times = append(kept, now)
+	return n
 }
+
+// wrong counts a wrong code, which is one however many kinds it was compared
+// with. It reports whether that has closed the lane.
+func (f *failures) wrong(lane Lane, now time.Time, kinds ...codeKind) (closed bool) {
+	if f.Times == nil {
+		f.Times = map[codeKind][]time.Time{}
+	}
+	for _, kind := range kinds {
+		f.Times[kind] = append(slices.DeleteFunc(f.Times[kind], func(t time.Time) bool { return now.Sub(t) >= longestWindow }), now)
+	}
+	f.Run++
+	if f.Run < longestRun[lane] || !f.Closed.IsZero() {
+		return false
+	}
+	f.Closed = now
+	return true
+}
+
+// right ends the run of wrong codes, and clears nothing else.
+func (f *failures) right() { f.Run = 0 }

@@ -257,16 +257,28 @@ func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 	return devices, err
 }
 
-// Self returns the calling device and whether its account is suspended.
-func (b *Broker) Self(ctx context.Context, device string) (self Device, suspended bool, err error) {
+// A Self is what a device is told of itself.
+type Self struct {
+	Device
+	Suspended     bool // its account is
+	RecoveryCodes int  // that its account has left
+}
+
+// Self returns what the calling device may know of itself.
+func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 	now := b.now()
-	err = b.store.View(ctx, func(tx Tx) error {
-		c, s, err := b.readable(tx, device, now)
+	var self Self
+	err := b.store.View(ctx, func(tx Tx) error {
+		c, suspended, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}
-		self, suspended = *c.device, s
+		set, err := b.loadRecovery(tx, c.device.Account)
+		if err != nil {
+			return err
+		}
+		self = Self{Device: *c.device, Suspended: suspended, RecoveryCodes: set.left()}
 		return nil
 	})
-	return self, suspended, err
+	return self, err
 }

@@ -15,12 +15,13 @@ type step struct {
 	statement string      // stepAllow, stepDeny: what the device signed
 	cause     CancelCause // stepCancel
 
-	// stepTry: whether the account has a code that was asked for without a
-	// prompt; whether too many wrong codes were typed for the account; and the
-	// comparison, which is made only once the machine has counted the try.
-	requested   bool
-	denialFinal bool // by the application's policy
-	exhausted   bool
+	// stepTry: what of the codes that were typed there is to compare with. The
+	// comparison is made only once the machine has counted the try.
+	unprompted  bool  // a code that needs no Allow: one that was asked for, or an offline one
+	refused     error // why the application's policy takes no such code
+	denialFinal bool  // by the application's policy
+	barred      error // why no such code may be compared for the account now
+	offline     bool  // eight digits were typed, and nothing else
 	matches     func() bool
 }
 
@@ -39,7 +40,7 @@ const (
 //	   │  │               │ │ └─try, wrong ×5─► CANCELLED
 //	   │  └──deny──► DENIED ◄─deny─┘
 //	   │                │
-//	   └─try, right, by a code that was asked for without a prompt──► VERIFIED
+//	   └─try, right, by a code that needs no Allow──► VERIFIED
 //
 // PENDING and APPROVED expire by the clock ([SignIn.At]); all but VERIFIED and
 // EXPIRED can be cancelled.
@@ -103,17 +104,20 @@ func (s SignIn) deny(st step, now time.Time) (SignIn, error) {
 }
 
 func (s SignIn) try(st step, now time.Time) (SignIn, error) {
-	switch state := s.At(now); {
+	state := s.At(now)
+	undoable := state == Denied && !st.denialFinal && now.Before(s.Expires)
+	switch {
+	case st.refused != nil && (state == Approved || state == Pending || undoable):
+		return s, st.refused
 	case state == Approved:
-	case state == Pending && st.requested:
-	case state == Denied && st.requested && !st.denialFinal && now.Before(s.Expires):
+	case st.unprompted && (state == Pending || undoable):
 	case state == Pending:
 		return s, refuse(ReasonSignInPending, "Nobody has answered on a trusted device yet, so there is no code. Allow the sign-in there first.")
 	default:
 		return s, s.closed(state)
 	}
-	if st.exhausted {
-		return s, refuse(ReasonTooManyFailures, "Too many wrong codes were typed for %s lately; no code is compared until later. If this was not you, tell an administrator.", s.Account)
+	if st.barred != nil {
+		return s, st.barred
 	}
 	s.Tries++
 	if st.matches() {
@@ -123,6 +127,9 @@ func (s SignIn) try(st step, now time.Time) (SignIn, error) {
 	}
 	if left := s.TriesLeft(); left > 0 {
 		e := refuse(ReasonCodeWrong, "That code is wrong. Look at the device that allowed the sign-in and type its six digits again.")
+		if st.offline {
+			e = refuse(ReasonCodeWrong, "That code is wrong, too old, or was used before. Wait until the device makes the next one and type its eight digits.")
+		}
 		e.TriesLeft = left
 		return s, e
 	}

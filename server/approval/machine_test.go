@@ -26,7 +26,7 @@ func denyBy(device, reason string) step {
 }
 
 func try(right, requested bool) step {
-	return step{kind: stepTry, requested: requested, matches: func() bool { return right }}
+	return step{kind: stepTry, unprompted: requested, matches: func() bool { return right }}
 }
 
 func reasonOf(err error) Reason {
@@ -75,7 +75,9 @@ func TestEveryStepInEveryState(t *testing.T) {
 		"wrong code":          try(false, false),
 		"right, requested":    try(true, true),
 		"wrong, requested":    try(false, true),
-		"right, but too many": {kind: stepTry, requested: true, exhausted: true, matches: func() bool { panic("compared") }},
+		"right, but too many": {kind: stepTry, unprompted: true, barred: refuse(ReasonTooManyFailures, ""), matches: func() bool { panic("compared") }},
+		"refused by policy":   {kind: stepTry, unprompted: true, refused: refuse(ReasonCodeRefused, "No."), matches: func() bool { panic("compared") }},
+		"denial is final":     {kind: stepTry, unprompted: true, denialFinal: true, refused: refuse(ReasonCodeRefused, "No."), matches: func() bool { panic("compared") }},
 		"cancel":              {kind: stepCancel, cause: CancelApplication},
 	}
 	type result struct {
@@ -90,18 +92,21 @@ func TestEveryStepInEveryState(t *testing.T) {
 			"deny by phone": ok(Denied), "deny, not me": ok(Denied), "right code": no(Pending, ReasonSignInPending),
 			"wrong code": no(Pending, ReasonSignInPending), "right, requested": ok(Verified),
 			"wrong, requested": no(Pending, ReasonCodeWrong), "right, but too many": no(Pending, ReasonTooManyFailures), "cancel": ok(Cancelled),
+			"refused by policy": no(Pending, ReasonCodeRefused), "denial is final": no(Pending, ReasonCodeRefused),
 		},
 		"approved": {
 			"nothing": no(Approved, ReasonInvalidField), "allow by mac": ok(Approved), "allow by phone": no(Approved, ReasonAllowedElsewhere),
 			"deny by phone": ok(Denied), "deny, not me": ok(Denied), "right code": ok(Verified),
 			"wrong code": no(Approved, ReasonCodeWrong), "right, requested": ok(Verified),
 			"wrong, requested": no(Approved, ReasonCodeWrong), "right, but too many": no(Approved, ReasonTooManyFailures), "cancel": ok(Cancelled),
+			"refused by policy": no(Approved, ReasonCodeRefused), "denial is final": no(Approved, ReasonCodeRefused),
 		},
 		"denied": {
 			"nothing": no(Denied, ReasonInvalidField), "allow by mac": no(Denied, ReasonSignInDenied), "allow by phone": no(Denied, ReasonSignInDenied),
 			"deny by phone": ok(Denied), "deny, not me": ok(Denied), "right code": no(Denied, ReasonSignInDenied),
 			"wrong code": no(Denied, ReasonSignInDenied), "right, requested": ok(Verified),
 			"wrong, requested": no(Denied, ReasonCodeWrong), "right, but too many": no(Denied, ReasonTooManyFailures), "cancel": ok(Cancelled),
+			"refused by policy": no(Denied, ReasonCodeRefused), "denial is final": no(Denied, ReasonSignInDenied),
 		},
 	}
 	for name, c := range map[string]struct {
@@ -158,7 +163,7 @@ func TestMachineKeepsItsPromises(t *testing.T) {
 			right, requested := rapid.Bool().Draw(t, "right"), rapid.Bool().Draw(t, "requested")
 			kind := rapid.SampledFrom([]stepKind{stepAllow, stepAllow, stepDeny, stepTry, stepTry, stepTry, stepCancel}).Draw(t, "kind")
 			st := step{
-				kind: kind, device: device, cause: CancelApplication, requested: requested,
+				kind: kind, device: device, cause: CancelApplication, unprompted: requested,
 				reason: rapid.SampledFrom([]string{"", statement.Mistake, statement.NotMe}).Draw(t, "reason"),
 				matches: func() bool {
 					compared++
@@ -219,34 +224,5 @@ func TestSignInIDsSortByTimeAndNeverRepeat(t *testing.T) {
 	}
 	if a, b := newSignInID(begun), newSignInID(begun); a == b || a[:9] != b[:9] {
 		t.Errorf("ids of one moment = %q, %q, want the same time and other random bits", a, b)
-	}
-}
-
-func TestFailureBudgets(t *testing.T) {
-	now := begun
-	var f failures
-	for i := range 10 {
-		if f.exhausted(now) {
-			t.Fatalf("exhausted after %d failures", i)
-		}
-		f.add(now)
-	}
-	if !f.exhausted(now.Add(24*time.Hour - 1)) {
-		t.Error("10 failures in 24 hours did not exhaust the budget")
-	}
-	if f.exhausted(now.Add(24 * time.Hour)) {
-		t.Error("the window did not move on")
-	}
-	for day := 1; day <= 2; day++ {
-		for range 10 {
-			f.add(now.Add(time.Duration(day) * 24 * time.Hour))
-		}
-	}
-	if !f.exhausted(now.Add(29 * 24 * time.Hour)) {
-		t.Error("30 failures in 30 days did not exhaust the budget")
-	}
-	f.add(now.Add(31 * 24 * time.Hour))
-	if len(f.Times) != 11 {
-		t.Errorf("%d times are kept, want those of 30 days", len(f.Times))
 	}
 }

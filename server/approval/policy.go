@@ -21,6 +21,9 @@ type Policy struct {
 	// RefuseRequested means that only a code after Allow counts, and none that
 	// was asked for without a prompt.
 	RefuseRequested bool
+
+	// RefuseOffline means that no code counts that a device made by itself.
+	RefuseOffline bool
 }
 
 const (
@@ -102,6 +105,9 @@ func (p Policy) String() string {
 	}
 	if p.RefuseRequested {
 		words += ", no requested codes"
+	}
+	if p.RefuseOffline {
+		words += ", no offline codes"
 	}
 	return words
 }

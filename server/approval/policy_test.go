@@ -1,6 +1,8 @@
 package approval_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,9 +96,92 @@ func TestPoliciesAreObeyed(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = w.broker.VerifySignIn(t.Context(), mail, s.ID, requested.Digits)
-		wantReason(t, "a requested code that is refused", err, approval.ReasonSignInPending)
+		wantReason(t, "a requested code that is refused", err, approval.ReasonCodeRefused)
 		if want := "The mail takes no code that was asked for without a prompt. Allow the sign-in on a trusted device."; err.Error() != want {
 			t.Errorf("the refusal says %q, want %q", err, want)
 		}
 	})
+}
+
+func TestPolicyRefusesOfflineCodes(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	mac := w.enroll("ada")
+	right := mac.offline(time.Now())
+	if err := w.policy("files", func(p *approval.Policy) { p.RefuseOffline = true }); err != nil {
+		t.Fatal(err)
+	}
+	// The answer is the same whether the digits are right or not, nothing is
+	// counted, and it says what to do in each state.
+	for name, tc := range map[string]struct {
+		prepare func(approval.SignIn)
+		want    string
+	}{
+		"pending":  {func(approval.SignIn) {}, "or get a code there while it is connected"},
+		"approved": {func(s approval.SignIn) { mac.allow(s.ID) }, "type the six digits that it shows"},
+		"denied": {func(s approval.SignIn) {
+			if _, err := mac.decide(s.ID, statement.Deny, ""); err != nil {
+				t.Fatal(err)
+			}
+		}, "Get a code of six digits"},
+	} {
+		s := w.begin(files, "ada")
+		tc.prepare(s)
+		var said []string
+		for _, digits := range []string{right, wrongOffline(mac.around()...)} {
+			for range 4 {
+				err := w.verify(files, s, digits)
+				wantReason(t, name, err, approval.ReasonCodeRefused)
+				said = append(said, err.Error())
+			}
+		}
+		if said[0] != said[len(said)-1] || !strings.Contains(said[0], tc.want) || !strings.Contains(said[0], "The files takes no offline codes") {
+			t.Errorf("%s: the refusals say %q and %q, want the same with %q", name, said[0], said[len(said)-1], tc.want)
+		}
+		if got, err := w.broker.SignIn(t.Context(), files, s.ID); err != nil || got.Tries != 0 {
+			t.Errorf("%s: %d tries were counted, %v, want none", name, got.Tries, err)
+		}
+	}
+	s := w.begin(files, "ada")
+	if err := w.verify(files, s, mac.allow(s.ID)); err != nil {
+		t.Errorf("the code after Allow = %v", err)
+	}
+	if err := w.policy("files", func(p *approval.Policy) { p.RefuseOffline = false }); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.verify(files, w.begin(files, "ada"), right); err != nil {
+		t.Errorf("the right code where it is not refused = %v, though it was never compared", err)
+	}
+}
+
+func TestPolicyRefusesRequestedCodesByTheirForm(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	mac := w.enroll("ada")
+	if err := w.policy("files", func(p *approval.Policy) { p.RefuseRequested = true }); err != nil {
+		t.Fatal(err)
+	}
+	s := w.begin(files, "ada")
+	before := w.verify(files, s, "123456")
+	requested, err := mac.requestCode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := w.verify(files, s, requested.Digits)
+	wantReason(t, "six digits before Allow", before, approval.ReasonCodeRefused)
+	if before.Error() != after.Error() {
+		t.Errorf("with a requested code it says %q, without %q: an application is told whether there is one", after, before)
+	}
+	if _, err := mac.decide(s.ID, statement.Deny, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, "six digits after a denial", w.verify(files, s, requested.Digits), approval.ReasonCodeRefused)
+	if got, err := w.broker.SignIn(t.Context(), files, s.ID); err != nil || got.Tries != 0 {
+		t.Errorf("%d tries were counted, %v, want none", got.Tries, err)
+	}
+	if err := w.verify(files, s, "1234567"); !errors.Is(err, &approval.Error{Reason: approval.ReasonInvalidField}) {
+		t.Errorf("seven digits = %v, want INVALID_FIELD", err)
+	}
 }

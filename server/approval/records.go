@@ -44,7 +44,11 @@ import (
 //	candidates
 //	  <device>                          newest sign-in in which the device asks to be trusted, as text
 //	failures
-//	  <account>                         failures
+//	  <account>/<lane>                  failures
+//	recovery
+//	  <account>                         recoverySet, at most one
+//	recovery_tries                      refused recovery codes; bounded
+//	  <address block>                   when, in nanoseconds since 1970, as text, oldest first
 //	records
 //	  <sequence, 16 hex digits>         Record
 //	records_of_account
@@ -66,6 +70,8 @@ const (
 	bucketTrustRequests    = "trust_requests"
 	bucketCandidates       = "candidates"
 	bucketFailures         = "failures"
+	bucketRecovery         = "recovery"
+	bucketRecoveryTries    = "recovery_tries"
 	bucketRecords          = "records"
 	bucketRecordsOfAccount = "records_of_account"
 

@@ -47,7 +47,7 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 				return err
 			}
 			if standing == repeat && old != nil && old.Device == device && now.Before(old.Expires) {
-				answer = Code{Digits: b.secrets.requestedCode(c.account.Name, old.ID), Expires: old.Expires}
+				answer = b.requestedAnswer(c, old)
 				return nil
 			}
 			refusal = errOutdated
@@ -55,7 +55,7 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 			return err
 		}
 		made := requestedCode{ID: id, Device: device, Statement: jws, Created: now, Expires: now.Add(requestedCodeLifetime)}
-		answer = Code{Digits: b.secrets.requestedCode(c.account.Name, id), Expires: made.Expires}
+		answer = b.requestedAnswer(c, &made)
 		if err := save(tx, bucketRequestedCodes, c.account.Name, &made); err != nil {
 			return err
 		}
@@ -72,6 +72,16 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	}
 	b.warnCopied(noted, device)
 	return answer, refusal
+}
+
+// requestedAnswer is what a device gets for its signed request: the code, and what
+// it needs to make codes by itself.
+func (b *Broker) requestedAnswer(c caller, r *requestedCode) Code {
+	return Code{
+		Digits:        b.secrets.requestedCode(c.account.Name, r.ID),
+		Expires:       r.Expires,
+		OfflineSecret: b.secrets.offlineSecret(b.deployment, c.device),
+	}
 }
 
 // loadRequestedCode returns the account's code if it is still good: not

@@ -9,7 +9,8 @@ import (
 )
 
 // RevokeDevice ends the trust in a device of the caller's account, by the
-// caller's signed statement. It works for suspended accounts too.
+// caller's signed statement. It works for suspended accounts too. The last
+// trusted device goes only if a recovery code is left to come back with.
 func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) (Device, error) {
 	r, claims, err := verified(ctx, b, device, jws, func(r statement.Revocation) claims {
 		return claims{r.Aud, r.ServerKey, r.Account, r.ApprovalKey, r.Counter, jws}
@@ -48,8 +49,10 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		if t == nil || t.Account != c.device.Account {
 			return refuse(ReasonNoSuchDevice, "There is no such device in this account.")
 		}
-		if t.State == DeviceTrusted && c.account.Trusted <= 1 {
-			return refuse(ReasonLastDevice, "This is the last trusted device of %s; nobody could approve for the account without it. Enrol another first, or ask an administrator.", c.account.Name)
+		if t.ID == device { // the caller is trusted, so that only its own revocation can leave nobody
+			if err := b.notTheLast(tx, c.account, now); err != nil {
+				return err
+			}
 		}
 		if err := saveDevice(tx, c.device); err != nil {
 			return err
@@ -69,6 +72,19 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 	b.hub.ring(ring.devices, ring.signIns...)
 	b.warnCopied(noted, device)
 	return target, refusal
+}
+
+// notTheLast refuses to take the account's last trusted device away if there is
+// no recovery code for the way back.
+func (b *Broker) notTheLast(tx Tx, a *Account, now time.Time) error {
+	set, err := b.loadRecovery(tx, a.Name)
+	if err != nil {
+		return err
+	}
+	if len(b.trustedIDs(tx, a.Name, now)) > 1 || set.left() > 0 {
+		return nil
+	}
+	return refuse(ReasonLastDevice, "This is the last trusted device of %s, and there are no recovery codes, so nobody could approve for the account afterwards. Make recovery codes or enrol another device first, or ask an administrator.", a.Name)
 }
 
 // rings collects whom to ring after the commit.

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 
 	"github.com/countersignd/countersign/internal/code"
 	"github.com/countersignd/countersign/internal/pin"
+	"github.com/countersignd/countersign/internal/recovery"
 	"github.com/countersignd/countersign/internal/statement"
 )
 
@@ -23,6 +25,9 @@ type Secrets struct {
 	codes      []byte // MAC key of the codes after Allow
 	requested  []byte // MAC key of the codes that are asked for
 	nonces     []byte // MAC key of the nonces in prompts
+	recovery   []byte // MAC key of the recovery codes
+	recoveries []byte // MAC key of what is stored of these
+	offline    []byte // MAC key of the devices' secrets for offline codes
 	signing    crypto.Signer
 	signingID  string
 	signingJWK statement.JWK
@@ -51,6 +56,9 @@ func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
 		"countersign v1 code after allow": &s.codes,
 		"countersign v1 requested code":   &s.requested,
 		"countersign v1 prompt nonce":     &s.nonces,
+		"countersign v1 recovery code":    &s.recovery,
+		"countersign v1 stored recovery":  &s.recoveries,
+		"countersign v1 offline secret":   &s.offline,
 	} {
 		if *key, err = hkdf.Key(sha256.New, root, nil, info, 32); err != nil {
 			return nil, fmt.Errorf("deriving keys: %w", err)
@@ -87,6 +95,27 @@ func (s *Secrets) requestedCode(account, id string) string {
 // nonce returns the nonce in the prompt of a sign-in on one device.
 func (s *Secrets) nonce(signIn, device string) string {
 	return base64.RawURLEncoding.EncodeToString(mac(s.nonces, signIn, device))
+}
+
+// recoveryCodes returns all codes of a set, used or not.
+func (s *Secrets) recoveryCodes(account, set string) []string {
+	codes := make([]string, recovery.Codes)
+	for i := range codes {
+		codes[i] = recovery.FromMAC(mac(s.recovery, account, set, strconv.Itoa(i)))
+	}
+	return codes
+}
+
+// recoveryHash returns what is stored of a recovery code with this hash.
+func (s *Secrets) recoveryHash(account, set, hash string) string {
+	return pin.Base32.EncodeToString(mac(s.recoveries, account, set, hash))
+}
+
+// offlineSecret returns the 32 bytes from which a device makes its offline codes.
+// They are another device's never, and another deployment's neither, should
+// somebody use one root key for two.
+func (s *Secrets) offlineSecret(deployment string, d *Device) []byte {
+	return mac(s.offline, deployment, d.ID, d.ApprovalID)
 }
 
 // String and the others below keep the keys out of logs.

@@ -18,6 +18,7 @@ type SignIn struct {
 	Application     string     // id
 	ApplicationName string     // as the registry had it when the sign-in began
 	Candidate       *Candidate `json:",omitempty"` // set when a device asks to be trusted; there is no application then
+	Lane            Lane       // who asks; decided when the sign-in began
 	Requester       Requester
 	Message         string
 	Begun           time.Time

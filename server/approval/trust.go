@@ -54,13 +54,13 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	if e.Account == "" {
-		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement names no account.")
+	if e.Account == "" || e.Recovery != "" {
+		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement does not ask the devices of an account.")
 	}
 
 	now := b.now()
 	s := SignIn{
-		ID: newSignInID(now), Account: e.Account, Candidate: &candidate,
+		ID: newSignInID(now), Account: e.Account, Candidate: &candidate, Lane: LaneEnrolment,
 		Requester: Requester{Address: in.Address, Device: candidate.Name},
 		Begun:     now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
 		Recorded: Pending,
@@ -191,12 +191,13 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 		return Device{}, invalidField("request_id", "want the 26 characters that RequestTrust returned")
 	}
 	now := b.now()
+	var v verification
 	var enrolled Device
 	var signIn string
 	var refusal error
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) error {
-		enrolled, signIn, refusal, ring = Device{}, "", nil, nil
+		v, enrolled, signIn, refusal, ring = verification{}, Device{}, "", nil, nil
 		old, err := load[Device](tx, bucketDevices, device)
 		if err != nil {
 			return err
@@ -219,15 +220,11 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 		if state := s.At(now); active(a) != nil || state != Approved && s.CancelCause != CancelTooManyTries {
 			return b.unanswered(id, now)
 		}
-		v, err := b.outstanding(tx, a, s, now)
-		if err != nil {
+		if v, err = b.outstanding(tx, a, s, now); err != nil {
 			return err
 		}
-		v.requested = nil // only a code after Allow makes a device trusted
-		after, err := s.next(step{
-			kind: stepTry, exhausted: v.failures.exhausted(now),
-			matches: func() bool { return v.compare(digits) },
-		}, now)
+		v.requested, v.six = nil, digits // only a code after Allow makes a device trusted
+		after, err := s.next(step{kind: stepTry, barred: v.failures.barred(codesShown, now), matches: v.compare}, now)
 		if after.Tries == s.Tries {
 			return err // nothing was compared, so nothing has changed
 		}
@@ -243,6 +240,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 		return Device{}, err
 	}
 	b.hub.ring(ring, signIn)
+	b.warnClosed(&v)
 	return enrolled, refusal
 }
 
@@ -264,7 +262,7 @@ func (b *Broker) unanswered(id string, now time.Time) error {
 // trust makes the candidate of a verified request a trusted device.
 func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
 	if a.Trusted >= b.devices {
-		return Device{}, refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
+		return Device{}, tooManyDevices(a)
 	}
 	budget, err := loadTrustRequests(tx, a.Name)
 	if err != nil {

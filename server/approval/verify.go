@@ -2,9 +2,6 @@ package approval
 
 import (
 	"context"
-	"crypto/rand"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/countersignd/countersign/internal/code"
@@ -13,11 +10,14 @@ import (
 
 // An Admission is what an application gets for a right code.
 type Admission struct {
-	Grant   string // JWT, see [statement.Grant]
-	Receipt Receipt
+	Grant      string // JWT, see [statement.Grant]
+	Receipt    Receipt
+	CodeLength int // how many digits the code had: 6, or 8 if it was an offline code
 }
 
-// A Receipt is what the device signed, with the key to check it.
+// A Receipt is what the device signed, with the key to check it. An offline
+// code was signed by nobody: then there is no statement, and the device is
+// named by the server's word alone.
 type Receipt struct {
 	Statement   string
 	Device      string
@@ -28,12 +28,41 @@ type Receipt struct {
 const (
 	acrCode      = "urn:countersign:acr:code"      // Allow, and the code typed
 	acrRequested = "urn:countersign:acr:requested" // a code asked for without a prompt
+	acrOffline   = "urn:countersign:acr:offline"   // a code that a device made by itself
 )
 
-// VerifySignIn compares what the person typed. In one transaction the try is
-// counted, the code compared and, if it is right, used up; only then is the
-// grant made, so that a code works once whatever happens to the answer.
+// VerifySignIn compares what the person typed: the six digits of a code after
+// Allow or of one that was asked for, or the eight of an offline code. In one
+// transaction the try is counted, the code compared and, if it is right, used
+// up; only then is the grant made, so that a code works once whatever happens
+// to the answer.
 func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Admission, error) {
+	return b.verifySignIn(ctx, token, id, func() (six, eight string, err error) {
+		digits, err := code.ParseAny(typed)
+		switch {
+		case err != nil:
+			return "", "", invalidField("code", "%v", err)
+		case len(digits) == code.OfflineDigits:
+			return "", digits, nil
+		}
+		return digits, "", nil
+	})
+}
+
+// VerifyTrailing is VerifySignIn for a code that was typed right behind a
+// password. It takes the digits that end the line, six to eight of them, of
+// which some may be the password's. The last six and all eight are compared in
+// one try.
+func (b *Broker) VerifyTrailing(ctx context.Context, token, id, digits string) (Admission, error) {
+	return b.verifySignIn(ctx, token, id, func() (six, eight string, err error) {
+		if six, eight, err = code.ParseTrailing(digits); err != nil {
+			return "", "", invalidField("trailing_digits", "%v", err)
+		}
+		return six, eight, nil
+	})
+}
+
+func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func() (six, eight string, err error)) (Admission, error) {
 	now := b.now()
 	var v verification
 	var signIn SignIn
@@ -45,9 +74,9 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		if err != nil {
 			return err
 		}
-		digits, err := code.Parse(typed)
+		six, eight, err := read()
 		if err != nil {
-			return invalidField("code", "%v", err)
+			return err
 		}
 		a, err := load[Account](tx, bucketAccounts, s.Account)
 		if err != nil {
@@ -62,21 +91,14 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		if v, err = b.outstanding(tx, a, s, now); err != nil {
 			return err
 		}
-		unwanted := app.Policy.RefuseRequested && v.requested != nil
-		if unwanted {
-			v.requested = nil
-		}
-		signIn, refusal = s.next(step{
-			kind:        stepTry,
-			requested:   v.requested != nil,
-			denialFinal: app.Policy.DenialFinal,
-			exhausted:   v.failures.exhausted(now),
-			matches:     func() bool { return v.compare(digits) },
-		}, now)
-		if signIn.Tries == s.Tries { // nothing was compared, so nothing has changed
-			if unwanted && s.At(now) == Pending {
-				return refuse(ReasonSignInPending, "%s takes no code that was asked for without a prompt. Allow the sign-in on a trusted device.", app.Name)
+		st := v.try(app, s, six, eight, now)
+		if v.eight != "" && st.barred == nil && !s.At(now).Final() {
+			if v.offline, v.offlineDigits, err = b.offlineCodes(tx, a, s, now); err != nil {
+				return err
 			}
+		}
+		signIn, refusal = s.next(st, now)
+		if signIn.Tries == s.Tries { // nothing was compared, so nothing has changed
 			return refusal
 		}
 		ring = b.trustedIDs(tx, a.Name, now)
@@ -86,131 +108,75 @@ func (b *Broker) VerifySignIn(ctx context.Context, token, id, typed string) (Adm
 		return Admission{}, err
 	}
 	b.hub.ring(ring, id)
+	b.warnClosed(&v)
 	if refusal != nil {
 		return Admission{}, refusal
 	}
 	return b.admit(&signIn, &v, now)
 }
 
-// verification is what one try is about.
-type verification struct {
-	failures  *failures
-	approver  *Device        // that allowed the sign-in, if one did
-	allowed   string         // the code after Allow; empty if there is none
-	requested *requestedCode // the code asked for without a prompt, if there is one
-	asker     *Device        // that asked for it
-	digits    string         // of requested
-
-	// matched is the device whose code it was, nil before a match.
-	matched     *Device
-	byRequested bool
-}
-
-// outstanding finds the codes that exist for a sign-in. The code after Allow
-// exists only while the device that allowed is trusted.
-func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v verification, err error) {
-	if v.failures, err = load[failures](tx, bucketFailures, a.Name); err != nil {
-		return v, err
+// try returns the step of comparing what was typed: six digits, or eight, or
+// both where it is not known how long the code is. Whether a code is refused is
+// decided by its length, the policy and the state of the sign-in, and never by
+// its digits; a code that is refused is not compared, and the try not counted.
+func (v *verification) try(app *Application, s *SignIn, six, eight string, now time.Time) step {
+	policy, approved := app.Policy, s.At(now) == Approved
+	if policy.RefuseRequested {
+		v.requested = nil
 	}
-	if v.failures == nil {
-		v.failures = &failures{}
+	if !policy.RefuseOffline {
+		v.eight = eight
 	}
-	if s.At(now) == Approved {
-		if v.approver, err = load[Device](tx, bucketDevices, s.DecidedBy); err != nil {
-			return v, err
-		}
-		if err := b.mayApprove(a, v.approver, now); err != nil {
-			return v, refuse(ReasonSignInCancelled, "The device that allowed the sign-in is not trusted any more. Begin a new one.")
-		}
-		v.allowed = b.secrets.allowCode(s.ID, s.DecidedBy)
+	if approved || v.requested != nil {
+		v.six = six
 	}
-	if v.requested, err = b.loadRequestedCode(tx, a, now); err != nil || v.requested == nil {
-		return v, err
+	st := step{
+		kind:        stepTry,
+		unprompted:  v.six != "" && v.requested != nil || v.eight != "",
+		denialFinal: policy.DenialFinal,
+		offline:     six == "",
+		matches:     v.compare,
 	}
-	if s.At(now) == Denied && v.requested.Created.Before(s.Ended) {
-		v.requested = nil // it was asked for before the denial, which it must not undo
-		return v, nil
-	}
-	if v.asker, err = load[Device](tx, bucketDevices, v.requested.Device); err != nil {
-		return v, err
-	}
-	v.digits = b.secrets.requestedCode(a.Name, v.requested.ID)
-	return v, nil
-}
-
-// compare compares in constant time, and both codes always.
-func (v *verification) compare(digits string) bool {
-	allowed := code.Equal(v.allowed, digits)
-	requested := code.Equal(v.digits, digits)
 	switch {
-	case v.approver != nil && allowed:
-		v.matched = v.approver
-	case v.requested != nil && requested:
-		v.matched, v.byRequested = v.asker, true
+	case six == "" && policy.RefuseOffline:
+		st.refused = app.refusesOffline(s.At(now))
+	case six != "" && !approved && policy.RefuseRequested && v.eight == "":
+		st.refused = app.refusesRequested(s.At(now))
 	}
-	return v.matched != nil
+	shown, offline := v.failures.barred(codesShown, now), v.failures.barred(codesOffline, now)
+	switch {
+	case v.six == "":
+		st.barred = offline
+	case v.eight == "" || shown != nil && offline != nil:
+		st.barred = shown
+	case shown != nil:
+		v.six = "" // and the other kind is compared alone
+	case offline != nil:
+		v.eight = ""
+	}
+	return st
 }
 
-// write stores what a counted try has changed.
-func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) error {
-	r := Record{Event: EventCodeWrong, Actor: by, Address: after.Requester.Address}
-	if v.matched != nil {
-		r.Event, r.Device, r.Detail = EventSignInVerified, v.matched.ID, v.acr()
-		if v.byRequested {
-			if err := tx.Delete(bucketRequestedCodes, after.Account); err != nil {
-				return err
-			}
-		}
-	} else {
-		v.failures.add(now)
-		if err := save(tx, bucketFailures, after.Account, v.failures); err != nil {
-			return err
-		}
+// refusesOffline says that the application takes no offline codes, and what to
+// do instead.
+func (app *Application) refusesOffline(state State) error {
+	instead := "Allow the sign-in on a trusted device and type the six digits that it shows."
+	switch {
+	case state == Denied && app.Policy.RefuseRequested:
+		instead = "Begin a new sign-in and allow it on a trusted device."
+	case state == Denied:
+		instead = "Get a code of six digits on a trusted device that is connected."
+	case state == Pending && !app.Policy.RefuseRequested:
+		instead = "Allow the sign-in on a trusted device, or get a code there while it is connected; both have six digits."
 	}
-	if err := recordSignIn(tx, now, after, r); err != nil {
-		return err
-	}
-	if after.At(now) == Cancelled {
-		if err := recordSignIn(tx, now, after, Record{
-			Event: EventSignInCancelled, Actor: Actor{Kind: ActorServer}, Detail: string(after.CancelCause),
-		}); err != nil {
-			return err
-		}
-	}
-	return saveSignIn(tx, now, after)
+	return refuse(ReasonCodeRefused, "%s takes no offline codes, which are the eight digits that a device makes without a network. %s", app.Name, instead)
 }
 
-func (v *verification) acr() string {
-	if v.byRequested {
-		return acrRequested
+// refusesRequested says that the application takes no codes that were asked
+// for without a prompt, and what to do instead.
+func (app *Application) refusesRequested(state State) error {
+	if state == Denied {
+		return refuse(ReasonCodeRefused, "%s takes no code that was asked for without a prompt, and this sign-in was not allowed. Begin a new one and allow it on a trusted device.", app.Name)
 	}
-	return acrCode
-}
-
-// admit makes the grant and the receipt for a sign-in whose code is used up.
-func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, error) {
-	key := "swk"
-	if v.matched.KeyStorage == "tpm" {
-		key = "hwk"
-	}
-	grant, err := statement.Sign(b.secrets.signing, statement.Grant{
-		Acr:      v.acr(),
-		Amr:      []string{key, "user", "otp", "mca"},
-		Aud:      s.Application,
-		AuthTime: now.Unix(),
-		Exp:      now.Add(grantLifetime).Unix(),
-		Iat:      now.Unix(),
-		Iss:      b.deployment,
-		Jti:      strings.ToLower(rand.Text()),
-		SignInID: s.ID,
-		Sub:      s.Account,
-	})
-	if err != nil {
-		return Admission{}, fmt.Errorf("signing the grant: %w", err)
-	}
-	receipt := Receipt{Statement: s.Decision, Device: v.matched.ID, ApprovalKey: v.matched.ApprovalKey}
-	if v.byRequested {
-		receipt.Statement = v.requested.Statement
-	}
-	return Admission{Grant: grant, Receipt: receipt}, nil
+	return refuse(ReasonCodeRefused, "%s takes no code that was asked for without a prompt. Allow the sign-in on a trusted device.", app.Name)
 }

@@ -97,6 +97,8 @@ type device struct {
 	account  string
 	approval *ecdsa.PrivateKey
 	counter  uint64
+	codes    []string // recovery codes that it was shown when it was enrolled
+	secret   []byte   // for offline codes
 }
 
 func (w *world) newDevice() *device {
@@ -135,7 +137,7 @@ func (w *world) enroll(account string) *device {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	d.account = got.Account
+	d.account, d.codes, d.secret = got.Account, got.RecoveryCodes, w.broker.OfflineSecret(&got.Device)
 	return d
 }
 

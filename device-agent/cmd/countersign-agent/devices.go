@@ -28,7 +28,7 @@ type devicesListCmd struct {
 func (devicesListCmd) Help() string {
 	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID.
 
-With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state", "enrolled", "enrolled_by", "last_seen", "connected", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
+With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state", "enrolled", "enrolled_by", "trusted_from", "last_seen", "connected", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
 }
 
 type deviceJSON struct {
@@ -40,6 +40,7 @@ type deviceJSON struct {
 	State        string `json:"state"`
 	Enrolled     int64  `json:"enrolled"`
 	EnrolledBy   string `json:"enrolled_by"`
+	TrustedFrom  int64  `json:"trusted_from"`
 	LastSeen     int64  `json:"last_seen"`
 	Connected    bool   `json:"connected"`
 	Revoked      int64  `json:"revoked"`
@@ -66,7 +67,7 @@ func (c *devicesListCmd) Run(ctx context.Context, env *environment) error {
 		for i, d := range devices {
 			list[i] = deviceJSON{
 				ID: d.GetId(), Fingerprint: agent.Fingerprint(d.GetId()), Name: d.GetName(), Kind: kindWord(d), KeyStorage: d.GetKeyStorage(), State: stateWord(d),
-				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(),
+				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(), TrustedFrom: unix(d.GetTrustTime()),
 				LastSeen: unix(d.GetLastSeenTime()), Connected: d.GetConnected(),
 				Revoked: unix(d.GetRevokeTime()), RevokedBy: d.GetRevokedBy(), RevokeReason: d.GetRevokeReason(),
 				Self: d.GetId() == self,
@@ -111,6 +112,9 @@ func printDevice(env *environment, d *countersignv1.Device, self string, all []*
 
 func stateLine(d *countersignv1.Device, all []*countersignv1.Device) string {
 	state := stateWord(d)
+	if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_WAITING {
+		return "not trusted yet, waiting until " + local(d.GetTrustTime()) + "; if you do not know it, revoke it before"
+	}
 	if d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED {
 		return state
 	}

@@ -18,6 +18,7 @@ type enrollCmd struct {
 	Server     string `placeholder:"HOST:PORT" help:"Ask the trusted devices of --account on this server, instead of using an invitation."`
 	Account    string `placeholder:"NAME" help:"The account whose devices are asked."`
 	Pin        string `placeholder:"KEYID" help:"The id of the server's TLS key, as countersign-agent status --json shows it on a trusted device."`
+	Recovery   bool   `help:"With --server and --account: use one of the account's recovery codes, which is asked for. For when no trusted device is left."`
 	Roots      bool   `help:"The server's certificate is one that this system's roots vouch for."`
 	Name       string `placeholder:"NAME" help:"What to call this device (default: its host name)."`
 	Kind       string `default:"terminal" enum:"terminal,desktop,phone,tablet,watch,other" help:"What this device is: ${enum} (default: terminal)."`
@@ -26,13 +27,15 @@ type enrollCmd struct {
 
 // Help is shown with enroll --help.
 func (enrollCmd) Help() string {
-	return `There are two ways. With an invitation from an administrator; or with --server and --account by approval: each trusted device of the account asks whether to trust this one, and after Allow shows a code, which is typed here. Compare the fingerprint that both screens show.
+	return `There are three ways. With an invitation from an administrator. With --server and --account by approval: each trusted device of the account asks whether to trust this one, and after Allow shows a code, which is typed here; compare the fingerprint that both screens show. And, if no trusted device is left, with --recovery besides: then one of the recovery codes is asked for that were shown when the account's first device was enrolled. It is read from standard input if that is no terminal, and is never given on the command line.
 
 How the server is known then: by --pin or --roots. With neither, its key is shown in words, to be compared with what  countersign-agent status  shows on a trusted device; that needs a terminal.
 
 Whatever interrupts it, enroll alone goes on with what was begun.
 
-Exit codes: 0 trusted, 1 failed, 3 this device was revoked, 5 nobody allowed it in time, 6 the code was wrong too often, or there was none.
+If the server makes devices wait after a recovery, this one says until when; each other device of the account sees it and can revoke it. Then enroll alone, or run, finishes it.
+
+Exit codes: 0 trusted, 1 failed, 3 this device was revoked or has to wait, 5 nobody allowed it in time, 6 the code was wrong too often, or there was none.
 
 The invitation is a secret: whoever has it first is enrolled. It works once and not for long.
 
@@ -46,6 +49,8 @@ func (c *enrollCmd) Validate() error {
 		return errors.New("--server and --account go together")
 	case c.Server != "" && c.Invitation != "":
 		return errors.New("give an invitation, or --server and --account, not both")
+	case c.Recovery && c.Server == "":
+		return errors.New("--recovery goes with --server and --account")
 	case c.Server == "" && (c.Pin != "" || c.Roots):
 		return errors.New("--pin and --roots go with --server; an invitation says it itself")
 	case c.Pin != "" && c.Roots:
@@ -59,6 +64,9 @@ func (c *enrollCmd) Validate() error {
 // Run enrols this device.
 func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 	begun, err := agent.LoadState(env.dir)
+	if c.Recovery || c.Server == "" && c.Invitation == "" && err == nil && begun.Phase == agent.Recovering {
+		return c.recover(ctx, env)
+	}
 	if c.Server != "" || c.Invitation == "" && err == nil && begun.Phase == agent.Asked {
 		return c.askTrust(ctx, env)
 	}
@@ -74,16 +82,17 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	state, err := agent.Enroll(ctx, agent.Enrollment{Dir: env.dir, Passphrase: passphrase, Link: link, Name: name, Kind: c.Kind})
+	enrolled, err := agent.Enroll(ctx, agent.Enrollment{Dir: env.dir, Passphrase: passphrase, Link: link, Name: name, Kind: c.Kind})
 	if err != nil {
 		return err
 	}
-	return sayTrusted(env, state)
+	return sayTrusted(env, enrolled.State, func() error { return showRecoveryCodes(env, enrolled.State, enrolled.RecoveryCodes) })
 }
 
-// sayTrusted says that this device is trusted.
-func sayTrusted(env *environment, state agent.State) error {
-	_, err := fmt.Fprintf(env.out, `This device is trusted now: it may approve sign-ins of the account %s.
+// sayTrusted says that this device is trusted, what else there is to say, and what
+// to do next.
+func sayTrusted(env *environment, state agent.State, besides func() error) error {
+	if _, err := fmt.Fprintf(env.out, `This device is trusted now: it may approve sign-ins of the account %s.
 
   account      %s
   server       %s
@@ -91,8 +100,13 @@ func sayTrusted(env *environment, state agent.State) error {
   fingerprint  %s
   keys         %s
 
-Next, and whenever this machine is on:  %s run
-`, state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), keysLine(env.dir), env.command())
+`, state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), keysLine(env.dir)); err != nil {
+		return err
+	}
+	if err := besides(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(env.out, "Next, and whenever this machine is on:  %s run\n", env.command())
 	return err
 }
 

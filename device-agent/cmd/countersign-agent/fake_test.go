@@ -51,6 +51,7 @@ type fakeServer struct {
 	offset  time.Duration     // of its clock
 
 	mu       sync.Mutex
+	left     int32 // recovery codes
 	changed  chan struct{}
 	device   *pb.Device
 	approval statement.JWK
@@ -181,7 +182,7 @@ func (f *fakeServer) trustedLocked() error {
 func (f *fakeServer) GetSelf(context.Context, *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset))}, f.trustedLocked()
+	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left}, f.trustedLocked()
 }
 
 func (f *fakeServer) ListDevices(context.Context, *pb.ListDevicesRequest) (*pb.ListDevicesResponse, error) {

@@ -10,8 +10,8 @@
 //	0  done; run was stopped by a signal, by Ctrl-C or by --once
 //	1  it failed; standard error says why
 //	2  the command line is wrong
-//	3  this device is not trusted: it is not enrolled, was revoked, or its
-//	   keys are in use by another process
+//	3  this device is not trusted: it is not enrolled, was revoked, waits after
+//	   a recovery, or its keys are in use by another process
 //	4  sign-in: denied
 //	5  sign-in, enroll: nobody answered in time, or it was cancelled
 //	6  sign-in, enroll: the code was wrong, and there are no more tries or no other code
@@ -60,18 +60,19 @@ leave it running:
   countersign-agent enroll 'countersign://…'
   countersign-agent run
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 3 this device is not trusted (not enrolled, revoked, or its keys are in use elsewhere). sign-in and enroll have others besides.`
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 this device is not trusted (not enrolled, revoked, waiting after a recovery, or its keys are in use elsewhere). sign-in and enroll have others besides.`
 
 type cli struct {
 	Dir string `env:"COUNTERSIGN_AGENT_DIR" default:"${dir}" type:"path" placeholder:"DIR" help:"Directory of this device: its keys and what it is (default: ${dir})."`
 
-	Enroll  enrollCmd  `cmd:"" help:"Make this a trusted device, with an invitation or by approval on another one."`
-	Run     runCmd     `cmd:"" help:"Ask me about sign-ins, until it is stopped."`
-	Status  statusCmd  `cmd:"" help:"Say what this device is and whether it works."`
-	Code    codeCmd    `cmd:"" help:"Get a verification code, for when a request did not show up."`
-	Devices devicesCmd `cmd:"" help:"List the devices of this device's account."`
-	SignIn  signInCmd  `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Enroll   enrollCmd        `cmd:"" help:"Make this a trusted device, with an invitation or by approval on another one."`
+	Run      runCmd           `cmd:"" help:"Ask me about sign-ins, until it is stopped."`
+	Status   statusCmd        `cmd:"" help:"Say what this device is and whether it works."`
+	Code     codeCmd          `cmd:"" help:"Get a verification code, for when a request did not show up."`
+	Recovery recoveryCodesCmd `cmd:"" name:"recovery-codes" help:"Say how many recovery codes are left, or make new ones."`
+	Devices  devicesCmd       `cmd:"" help:"List the devices of this device's account."`
+	SignIn   signInCmd        `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
+	Version  versionCmd       `cmd:"" help:"Print the version."`
 }
 
 func main() {
@@ -124,6 +125,7 @@ func exitCode(err error) int {
 	switch agent.Reason(err) {
 	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_REVOKED,
 		countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING,
 		countersignv1.ErrorReason_ERROR_REASON_STREAM_REPLACED:
 		return exitNotTrusted
 	}

@@ -38,7 +38,7 @@ type devicesRevokeCmd struct {
 
 // Help is shown with devices revoke --help.
 func (devicesRevokeCmd) Help() string {
-	return `A revoked device gets no request any more, from this moment on; what it allowed and was not used yet, and a code that it got, count for nothing. It cannot be trusted again, except with new keys. This device itself can be revoked, too, but not the last one of the account: an administrator can do that.`
+	return `A revoked device gets no request any more, from this moment on; what it allowed and was not used yet, and a code that it got, count for nothing. It cannot be trusted again, except with new keys. This device itself can be revoked, too. The last trusted one of the account only if there are recovery codes left, because nothing else brings the account back then, except an administrator.`
 }
 
 // Run revokes a device.
@@ -65,6 +65,11 @@ func (c *devicesRevokeCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	self := d.GetId() == a.State().Device
+	if self && trustedCount(devices) == 1 {
+		if err := sayLast(ctx, env, a); err != nil {
+			return err
+		}
+	}
 	if err := c.confirm(ctx, env, d, self); err != nil {
 		return err
 	}
@@ -77,6 +82,31 @@ func (c *devicesRevokeCmd) Run(ctx context.Context, env *environment) error {
 	if self {
 		fmt.Fprintf(env.out, "This was the device you are using. Its directory %s can be removed.\n", text.Escape(env.dir))
 	}
+	return nil
+}
+
+func trustedCount(devices []*countersignv1.Device) (n int) {
+	for _, d := range devices {
+		if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
+			n++
+		}
+	}
+	return n
+}
+
+// sayLast says what it means to revoke the last trusted device.
+func sayLast(ctx context.Context, env *environment, a *agent.Agent) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	self, err := a.Self(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	account, left := a.State().Account, self.GetRecoveryCodesLeft()
+	if left == 0 {
+		return fmt.Errorf("this is the last trusted device of %s, and there are no recovery codes, so nobody could get in afterwards: make some first with  %s recovery-codes renew, or ask an administrator", account, env.command())
+	}
+	fmt.Fprintf(env.err, "This is the last trusted device of %s. Afterwards only one of its %d recovery codes, or\nan administrator, brings the account back. Are the codes at hand?\n", account, left)
 	return nil
 }
 

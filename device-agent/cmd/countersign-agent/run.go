@@ -71,6 +71,9 @@ func (r *runner) Show(s agent.Screen) {
 
 // Run asks the person until it is stopped.
 func (c *runCmd) Run(ctx context.Context, env *environment) error {
+	if err := env.awaitTrust(ctx); err != nil {
+		return err
+	}
 	a, err := env.open(ctx)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit code 0 means that this device is trusted, that the server could be reached just now, and that the account is not suspended. Otherwise standard error says in one line what is wrong and what to do.
 
-With --json: {"directory", "phase" ("none", "enrolling", "asking" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "reachable", "trusted", "suspended", "clock_offset" (seconds this device's clock is ahead), "problem"}`
+With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "problem"}`
 }
 
 // A report is all that status says.
@@ -48,6 +48,7 @@ type report struct {
 	Reachable   bool   `json:"reachable"`
 	Trusted     bool   `json:"trusted"`
 	Suspended   bool   `json:"suspended"`
+	CodesLeft   int32  `json:"recovery_codes_left"`
 	ClockOffset int64  `json:"clock_offset"`
 	Problem     string `json:"problem"`
 }
@@ -80,6 +81,9 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	}
 	r.KeyStorage = "file"
 	r.ServerKey, r.ServerWords = state.Pin, agent.Fingerprint(state.Pin)
+	if state.Phase == agent.Recovering && state.TrustTime > 0 {
+		return notYet(time.Unix(state.TrustTime, 0))
+	}
 	a, err := env.open(ctx)
 	if err != nil {
 		return err
@@ -93,6 +97,7 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	r.Reachable = true
 	r.Trusted = self.GetDevice().GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED
 	r.Suspended = self.GetAccountSuspended()
+	r.CodesLeft = self.GetRecoveryCodesLeft()
 	// The server read its clock between the two readings of this one.
 	middle := asked.Add(time.Since(asked) / 2)
 	offset := middle.Sub(self.GetServerTime().AsTime())
@@ -116,7 +121,7 @@ func (r *report) print(env *environment) error {
 		}
 	}
 	line("directory", text.Escape(r.Directory))
-	line("enrolled", map[string]string{"none": "no", agent.Enrolling: "begun, not finished", agent.Asked: "trusted devices were asked, not finished", agent.Trusted: "yes"}[r.Phase])
+	line("enrolled", map[string]string{"none": "no", agent.Enrolling: "begun, not finished", agent.Asked: "trusted devices were asked, not finished", agent.Recovering: "a recovery code was handed in, not finished", agent.Trusted: "yes"}[r.Phase])
 	line("account", r.Account)
 	line("server", r.Server)
 	line("server's key", r.ServerWords)
@@ -131,6 +136,7 @@ func (r *report) print(env *environment) error {
 	if r.Trusted {
 		line("trusted", "yes")
 		line("account suspended", map[bool]string{true: "yes", false: "no"}[r.Suspended])
+		line("recovery codes", codesLeftLine(r.CodesLeft))
 		line("clock", clockLine(r.ClockOffset))
 	}
 	return w.Flush()

@@ -15,17 +15,8 @@ import (
 
 // askTrust enrols this device by the approval of one that is trusted.
 func (c *enrollCmd) askTrust(ctx context.Context, env *environment) error {
-	in := agent.Asking{Dir: env.dir, Account: c.Account, Name: c.Name, Kind: c.Kind}
-	if in.Name == "" {
-		in.Name = hostName()
-	}
-	var err error
-	if c.Server != "" {
-		if in.Server, err = c.server(ctx, env); err != nil {
-			return err
-		}
-	}
-	if in.Passphrase, err = c.passphrase(ctx, env); err != nil {
+	in, err := c.asking(ctx, env)
+	if err != nil {
 		return err
 	}
 	candidate, err := agent.Ask(ctx, in)
@@ -48,7 +39,22 @@ Then type the code that it shows here.
 			return err
 		}
 	}
-	return sayTrusted(env, state)
+	return sayTrusted(env, state, func() error { return nil })
+}
+
+// asking returns which device asks whom.
+func (c *enrollCmd) asking(ctx context.Context, env *environment) (in agent.Asking, err error) {
+	in = agent.Asking{Dir: env.dir, Account: c.Account, Name: c.Name, Kind: c.Kind}
+	if in.Name == "" {
+		in.Name = hostName()
+	}
+	if c.Server != "" {
+		if in.Server, err = c.server(ctx, env); err != nil {
+			return in, err
+		}
+	}
+	in.Passphrase, err = c.passphrase(ctx, env)
+	return in, err
 }
 
 // complete asks for the code until this device is trusted or there is nothing
@@ -117,13 +123,18 @@ func (c *enrollCmd) server(ctx context.Context, env *environment) (agent.Server,
 	if err != nil {
 		return agent.Server{}, err
 	}
+	compare := "On a device that is trusted already,  " + program + ` status  shows the server's key in the same
+words. If they differ, somebody stands between, and would get to know your code.`
+	if c.Recovery {
+		compare = `The same words were shown below your recovery codes. If they differ, somebody stands
+between, and would get to know your code.`
+	}
 	fmt.Fprintf(env.err, `The server at %s shows this key:
 
   %s
 
-On a device that is trusted already,  %s status  shows the server's key in the same
-words. If they differ, somebody stands between, and would get to know your code.
-`, text.Escape(c.Server), agent.Fingerprint(key), program)
+%s
+`, text.Escape(c.Server), agent.Fingerprint(key), compare)
 	same, err := env.confirm(ctx, "Are the words the same?")
 	if err != nil {
 		return agent.Server{}, err

@@ -102,8 +102,34 @@ func TestDevicesList(t *testing.T) {
 	if got, want := isolates.Replace(stateLine(revoked, nil)), "revoked never, by uid 0 (root): “lost”"; got != want {
 		t.Errorf("stateLine = %q, want %q", got, want)
 	}
-	if out := call(t, exitError, "--dir", dir, "devices", "revoke", f.device.Id); !strings.Contains(out, "give --yes") {
-		t.Errorf("revoke printed:\n%s", out)
+}
+
+// The last trusted device is revoked only if there is a way back, and the person
+// knows of it.
+func TestRevokeTheLastDevice(t *testing.T) {
+	f := newFake(t)
+	dir := enrolled(t, f)
+	out := call(t, exitError, "--dir", dir, "devices", "revoke", f.device.Id, "--yes")
+	if !strings.Contains(out, "the last trusted device of ada, and there are no recovery codes") || !strings.Contains(out, "recovery-codes renew") {
+		t.Errorf("revoke without recovery codes printed:\n%s", out)
+	}
+	f.change(func() { f.left = 3 })
+	out = call(t, exitError, "--dir", dir, "devices", "revoke", f.device.Id)
+	if !strings.Contains(out, "only one of its 3 recovery codes") || !strings.Contains(out, "give --yes") {
+		t.Errorf("revoke with recovery codes printed:\n%s", out)
+	}
+}
+
+func TestFewRecoveryCodesAreSaid(t *testing.T) {
+	f := newFake(t)
+	dir := enrolled(t, f)
+	for left, want := range map[int32]string{10: "10 left\n", 3: "3 left\n", 2: "2 left; make new ones:", 0: "NONE LEFT: if you lose your devices, only an administrator can help; make new ones:"} {
+		f.change(func() { f.left = left })
+		for _, command := range []string{"status", "recovery-codes"} {
+			if out := call(t, 0, "--dir", dir, command); !strings.Contains(out, want) {
+				t.Errorf("%s with %d codes left lacks %q:\n%s", command, left, want, out)
+			}
+		}
 	}
 }
 

@@ -93,8 +93,12 @@ type Account struct {
 	SuspendReason string `protobuf:"bytes,5,opt,name=suspend_reason,json=suspendReason,proto3" json:"suspend_reason,omitempty"`
 	// How many trusted devices it has.
 	TrustedDevices int32 `protobuf:"varint,6,opt,name=trusted_devices,json=trustedDevices,proto3" json:"trusted_devices,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How many recovery codes it has left.
+	RecoveryCodesLeft int32 `protobuf:"varint,11,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
+	// When these were made; unset if there are none.
+	RecoveryCodesTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=recovery_codes_time,json=recoveryCodesTime,proto3" json:"recovery_codes_time,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -167,6 +171,20 @@ func (x *Account) GetTrustedDevices() int32 {
 		return x.TrustedDevices
 	}
 	return 0
+}
+
+func (x *Account) GetRecoveryCodesLeft() int32 {
+	if x != nil {
+		return x.RecoveryCodesLeft
+	}
+	return 0
+}
+
+func (x *Account) GetRecoveryCodesTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecoveryCodesTime
+	}
+	return nil
 }
 
 // AddAccountRequest names a new account.
@@ -1066,7 +1084,7 @@ var File_countersign_v1_account_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccountersign/v1/account.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n" +
+	"\x1ccountersign/v1/account.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.countersign.v1.AccountStateR\x05state\x12;\n" +
@@ -1074,7 +1092,9 @@ const file_countersign_v1_account_proto_rawDesc = "" +
 	"createTime\x12=\n" +
 	"\fsuspend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime\x12%\n" +
 	"\x0esuspend_reason\x18\x05 \x01(\tR\rsuspendReason\x12'\n" +
-	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\"'\n" +
+	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\x12.\n" +
+	"\x13recovery_codes_left\x18\v \x01(\x05R\x11recoveryCodesLeft\x12J\n" +
+	"\x13recovery_codes_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x11recoveryCodesTime\"'\n" +
 	"\x11AddAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"G\n" +
 	"\x12AddAccountResponse\x121\n" +
@@ -1168,22 +1188,23 @@ var file_countersign_v1_account_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Account.state:type_name -> countersign.v1.AccountState
 	20, // 1: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
 	20, // 2: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 4: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
-	1,  // 5: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
-	21, // 6: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
-	1,  // 7: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 8: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
-	22, // 9: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
-	20, // 10: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 11: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
-	21, // 12: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	21, // 13: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	20, // 3: countersign.v1.Account.recovery_codes_time:type_name -> google.protobuf.Timestamp
+	1,  // 4: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 5: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
+	1,  // 6: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
+	21, // 7: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
+	1,  // 8: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 9: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
+	22, // 10: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
+	20, // 11: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 12: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
+	21, // 13: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	21, // 14: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_account_proto_init() }

@@ -124,8 +124,11 @@ type ApplicationPolicy struct {
 	// Whether a code that was asked for without a prompt counts; it does unless
 	// set.
 	RequestedCodes *bool `protobuf:"varint,5,opt,name=requested_codes,json=requestedCodes,proto3,oneof" json:"requested_codes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Whether an offline code counts, which a device makes without a network; it
+	// does unless set.
+	OfflineCodes  *bool `protobuf:"varint,6,opt,name=offline_codes,json=offlineCodes,proto3,oneof" json:"offline_codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplicationPolicy) Reset() {
@@ -189,6 +192,13 @@ func (x *ApplicationPolicy) GetDenialFinal() bool {
 func (x *ApplicationPolicy) GetRequestedCodes() bool {
 	if x != nil && x.RequestedCodes != nil {
 		return *x.RequestedCodes
+	}
+	return false
+}
+
+func (x *ApplicationPolicy) GetOfflineCodes() bool {
+	if x != nil && x.OfflineCodes != nil {
+		return *x.OfflineCodes
 	}
 	return false
 }
@@ -711,16 +721,18 @@ const file_countersign_v1_application_proto_rawDesc = "" +
 	"createTime\x129\n" +
 	"\n" +
 	"token_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttokenTime\x129\n" +
-	"\x06policy\x18\x05 \x01(\v2!.countersign.v1.ApplicationPolicyR\x06policy\"\xb7\x02\n" +
+	"\x06policy\x18\x05 \x01(\v2!.countersign.v1.ApplicationPolicyR\x06policy\"\xf3\x02\n" +
 	"\x11ApplicationPolicy\x12B\n" +
 	"\x0fprompt_lifetime\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0epromptLifetime\x12>\n" +
 	"\rcode_lifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fcodeLifetime\x12\x19\n" +
 	"\x05tries\x18\x03 \x01(\x05H\x00R\x05tries\x88\x01\x01\x12&\n" +
 	"\fdenial_final\x18\x04 \x01(\bH\x01R\vdenialFinal\x88\x01\x01\x12,\n" +
-	"\x0frequested_codes\x18\x05 \x01(\bH\x02R\x0erequestedCodes\x88\x01\x01B\b\n" +
+	"\x0frequested_codes\x18\x05 \x01(\bH\x02R\x0erequestedCodes\x88\x01\x01\x12(\n" +
+	"\roffline_codes\x18\x06 \x01(\bH\x03R\fofflineCodes\x88\x01\x01B\b\n" +
 	"\x06_triesB\x0f\n" +
 	"\r_denial_finalB\x12\n" +
-	"\x10_requested_codes\";\n" +
+	"\x10_requested_codesB\x10\n" +
+	"\x0e_offline_codes\";\n" +
 	"\x15AddApplicationRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"m\n" +

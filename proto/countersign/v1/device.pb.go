@@ -190,7 +190,10 @@ type Device struct {
 	// Who revoked it, in words; empty while it is trusted.
 	RevokedBy string `protobuf:"bytes,13,opt,name=revoked_by,json=revokedBy,proto3" json:"revoked_by,omitempty"`
 	// Why it was revoked; may be empty.
-	RevokeReason  string `protobuf:"bytes,14,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
+	RevokeReason string `protobuf:"bytes,14,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
+	// When a device that was enrolled with a recovery code may be trusted; unset
+	// if it had not to wait.
+	TrustTime     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=trust_time,json=trustTime,proto3" json:"trust_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -321,6 +324,13 @@ func (x *Device) GetRevokeReason() string {
 		return x.RevokeReason
 	}
 	return ""
+}
+
+func (x *Device) GetTrustTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TrustTime
+	}
+	return nil
 }
 
 // WatchPromptsRequest begins a stream. It has no fields.
@@ -720,7 +730,12 @@ type CreateCodeResponse struct {
 	// Six decimal digits.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// When the code stops being good.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// 32 bytes from which the device makes its offline codes, for a device that
+	// has lost them or was enrolled before there were any.
+	OfflineSecret []byte `protobuf:"bytes,3,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// The server's time, by which codes end and offline codes are made.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,6 +784,113 @@ func (x *CreateCodeResponse) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CreateCodeResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+func (x *CreateCodeResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
+}
+
+// CreateRecoveryCodesRequest asks for recovery codes.
+type CreateRecoveryCodesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-recovery-renewal+jws by the caller's approval key, at most
+	// 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateRecoveryCodesRequest) Reset() {
+	*x = CreateRecoveryCodesRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateRecoveryCodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateRecoveryCodesRequest) ProtoMessage() {}
+
+func (x *CreateRecoveryCodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateRecoveryCodesRequest.ProtoReflect.Descriptor instead.
+func (*CreateRecoveryCodesRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CreateRecoveryCodesRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// CreateRecoveryCodesResponse carries recovery codes.
+type CreateRecoveryCodesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ten codes, as in EnrollDeviceResponse.
+	RecoveryCodes []string `protobuf:"bytes,1,rep,name=recovery_codes,json=recoveryCodes,proto3" json:"recovery_codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateRecoveryCodesResponse) Reset() {
+	*x = CreateRecoveryCodesResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateRecoveryCodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateRecoveryCodesResponse) ProtoMessage() {}
+
+func (x *CreateRecoveryCodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateRecoveryCodesResponse.ProtoReflect.Descriptor instead.
+func (*CreateRecoveryCodesResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CreateRecoveryCodesResponse) GetRecoveryCodes() []string {
+	if x != nil {
+		return x.RecoveryCodes
+	}
+	return nil
+}
+
 // ListDevicesRequest has no fields.
 type ListDevicesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -778,7 +900,7 @@ type ListDevicesRequest struct {
 
 func (x *ListDevicesRequest) Reset() {
 	*x = ListDevicesRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[9]
+	mi := &file_countersign_v1_device_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +912,7 @@ func (x *ListDevicesRequest) String() string {
 func (*ListDevicesRequest) ProtoMessage() {}
 
 func (x *ListDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[9]
+	mi := &file_countersign_v1_device_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +925,7 @@ func (x *ListDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{9}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{11}
 }
 
 // ListDevicesResponse lists the devices of the caller's account.
@@ -817,7 +939,7 @@ type ListDevicesResponse struct {
 
 func (x *ListDevicesResponse) Reset() {
 	*x = ListDevicesResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[10]
+	mi := &file_countersign_v1_device_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +951,7 @@ func (x *ListDevicesResponse) String() string {
 func (*ListDevicesResponse) ProtoMessage() {}
 
 func (x *ListDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[10]
+	mi := &file_countersign_v1_device_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +964,7 @@ func (x *ListDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{10}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListDevicesResponse) GetDevices() []*Device {
@@ -863,7 +985,7 @@ type RevokeDeviceRequest struct {
 
 func (x *RevokeDeviceRequest) Reset() {
 	*x = RevokeDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[11]
+	mi := &file_countersign_v1_device_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +997,7 @@ func (x *RevokeDeviceRequest) String() string {
 func (*RevokeDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[11]
+	mi := &file_countersign_v1_device_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1010,7 @@ func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{11}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeDeviceRequest) GetStatement() string {
@@ -909,7 +1031,7 @@ type RevokeDeviceResponse struct {
 
 func (x *RevokeDeviceResponse) Reset() {
 	*x = RevokeDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[12]
+	mi := &file_countersign_v1_device_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1043,7 @@ func (x *RevokeDeviceResponse) String() string {
 func (*RevokeDeviceResponse) ProtoMessage() {}
 
 func (x *RevokeDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[12]
+	mi := &file_countersign_v1_device_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1056,7 @@ func (x *RevokeDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceResponse.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{12}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeDeviceResponse) GetDevice() *Device {
@@ -955,7 +1077,7 @@ type UpdateDeviceRequest struct {
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1089,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[13]
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1102,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{13}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1001,7 +1123,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1135,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[14]
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1148,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{14}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1045,7 +1167,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1179,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1192,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1083,14 +1205,18 @@ type GetSelfResponse struct {
 	// The deployment id, 26 lower-case base32 characters.
 	DeploymentId string `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
 	// The server's time.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// How many recovery codes the account has left.
+	RecoveryCodesLeft int32 `protobuf:"varint,5,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
+	// As in EnrollDeviceResponse, whose answer may have been lost.
+	OfflineSecret []byte `protobuf:"bytes,6,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1228,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1241,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1146,11 +1272,25 @@ func (x *GetSelfResponse) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetSelfResponse) GetRecoveryCodesLeft() int32 {
+	if x != nil {
+		return x.RecoveryCodesLeft
+	}
+	return 0
+}
+
+func (x *GetSelfResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x04\n" +
+	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x04\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -1171,7 +1311,9 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"revokeTime\x12\x1d\n" +
 	"\n" +
 	"revoked_by\x18\r \x01(\tR\trevokedBy\x12#\n" +
-	"\rrevoke_reason\x18\x0e \x01(\tR\frevokeReason\"\x15\n" +
+	"\rrevoke_reason\x18\x0e \x01(\tR\frevokeReason\x129\n" +
+	"\n" +
+	"trust_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\ttrustTime\"\x15\n" +
 	"\x13WatchPromptsRequest\"\xe9\x01\n" +
 	"\x14WatchPromptsResponse\x120\n" +
 	"\aprompts\x18\x01 \x03(\v2\x16.countersign.v1.PromptR\aprompts\x125\n" +
@@ -1197,11 +1339,18 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"1\n" +
 	"\x11CreateCodeRequest\x12\x1c\n" +
-	"\tstatement\x18\x01 \x01(\tR\tstatement\"e\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\xc9\x01\n" +
 	"\x12CreateCodeResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x14\n" +
+	"expireTime\x12%\n" +
+	"\x0eoffline_secret\x18\x03 \x01(\fR\rofflineSecret\x12;\n" +
+	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\":\n" +
+	"\x1aCreateRecoveryCodesRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"D\n" +
+	"\x1bCreateRecoveryCodesResponse\x12%\n" +
+	"\x0erecovery_codes\x18\x01 \x03(\tR\rrecoveryCodes\"\x14\n" +
 	"\x12ListDevicesRequest\"G\n" +
 	"\x13ListDevicesResponse\x120\n" +
 	"\adevices\x18\x01 \x03(\v2\x16.countersign.v1.DeviceR\adevices\"3\n" +
@@ -1213,13 +1362,15 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\xd0\x01\n" +
+	"\x0eGetSelfRequest\"\xa7\x02\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
 	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime*\xb9\x01\n" +
+	"serverTime\x12.\n" +
+	"\x13recovery_codes_left\x18\x05 \x01(\x05R\x11recoveryCodesLeft\x12%\n" +
+	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1235,12 +1386,13 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xf6\x04\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xe6\x05\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
 	"\n" +
-	"CreateCode\x12!.countersign.v1.CreateCodeRequest\x1a\".countersign.v1.CreateCodeResponse\x12V\n" +
+	"CreateCode\x12!.countersign.v1.CreateCodeRequest\x1a\".countersign.v1.CreateCodeResponse\x12n\n" +
+	"\x13CreateRecoveryCodes\x12*.countersign.v1.CreateRecoveryCodesRequest\x1a+.countersign.v1.CreateRecoveryCodesResponse\x12V\n" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
 	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
@@ -1259,65 +1411,71 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_countersign_v1_device_proto_goTypes = []any{
-	(DeviceKind)(0),               // 0: countersign.v1.DeviceKind
-	(DeviceState)(0),              // 1: countersign.v1.DeviceState
-	(*Device)(nil),                // 2: countersign.v1.Device
-	(*WatchPromptsRequest)(nil),   // 3: countersign.v1.WatchPromptsRequest
-	(*WatchPromptsResponse)(nil),  // 4: countersign.v1.WatchPromptsResponse
-	(*Prompt)(nil),                // 5: countersign.v1.Prompt
-	(*OutstandingCode)(nil),       // 6: countersign.v1.OutstandingCode
-	(*DecideSignInRequest)(nil),   // 7: countersign.v1.DecideSignInRequest
-	(*DecideSignInResponse)(nil),  // 8: countersign.v1.DecideSignInResponse
-	(*CreateCodeRequest)(nil),     // 9: countersign.v1.CreateCodeRequest
-	(*CreateCodeResponse)(nil),    // 10: countersign.v1.CreateCodeResponse
-	(*ListDevicesRequest)(nil),    // 11: countersign.v1.ListDevicesRequest
-	(*ListDevicesResponse)(nil),   // 12: countersign.v1.ListDevicesResponse
-	(*RevokeDeviceRequest)(nil),   // 13: countersign.v1.RevokeDeviceRequest
-	(*RevokeDeviceResponse)(nil),  // 14: countersign.v1.RevokeDeviceResponse
-	(*UpdateDeviceRequest)(nil),   // 15: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),  // 16: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),        // 17: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),       // 18: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(DeviceKind)(0),                     // 0: countersign.v1.DeviceKind
+	(DeviceState)(0),                    // 1: countersign.v1.DeviceState
+	(*Device)(nil),                      // 2: countersign.v1.Device
+	(*WatchPromptsRequest)(nil),         // 3: countersign.v1.WatchPromptsRequest
+	(*WatchPromptsResponse)(nil),        // 4: countersign.v1.WatchPromptsResponse
+	(*Prompt)(nil),                      // 5: countersign.v1.Prompt
+	(*OutstandingCode)(nil),             // 6: countersign.v1.OutstandingCode
+	(*DecideSignInRequest)(nil),         // 7: countersign.v1.DecideSignInRequest
+	(*DecideSignInResponse)(nil),        // 8: countersign.v1.DecideSignInResponse
+	(*CreateCodeRequest)(nil),           // 9: countersign.v1.CreateCodeRequest
+	(*CreateCodeResponse)(nil),          // 10: countersign.v1.CreateCodeResponse
+	(*CreateRecoveryCodesRequest)(nil),  // 11: countersign.v1.CreateRecoveryCodesRequest
+	(*CreateRecoveryCodesResponse)(nil), // 12: countersign.v1.CreateRecoveryCodesResponse
+	(*ListDevicesRequest)(nil),          // 13: countersign.v1.ListDevicesRequest
+	(*ListDevicesResponse)(nil),         // 14: countersign.v1.ListDevicesResponse
+	(*RevokeDeviceRequest)(nil),         // 15: countersign.v1.RevokeDeviceRequest
+	(*RevokeDeviceResponse)(nil),        // 16: countersign.v1.RevokeDeviceResponse
+	(*UpdateDeviceRequest)(nil),         // 17: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),        // 18: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),              // 19: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),             // 20: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	19, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	19, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	19, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
-	5,  // 5: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
-	6,  // 6: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	19, // 7: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	19, // 8: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 9: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 10: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 11: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 12: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 13: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 14: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	19, // 15: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 16: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 17: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 18: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 19: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	13, // 20: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	15, // 21: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	17, // 22: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 23: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 24: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 25: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 26: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	14, // 27: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	16, // 28: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	18, // 29: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	21, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	21, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	21, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	21, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
+	5,  // 6: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
+	6,  // 7: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
+	21, // 8: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	21, // 9: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 10: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 11: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 12: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 13: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 14: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 15: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 16: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	21, // 17: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	3,  // 18: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 19: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 20: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 21: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
+	13, // 22: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	15, // 23: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	17, // 24: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	19, // 25: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 26: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 27: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 28: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 29: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 30: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 31: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 32: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	20, // 33: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
@@ -1331,7 +1489,7 @@ func file_countersign_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,13 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeviceService_WatchPrompts_FullMethodName = "/countersign.v1.DeviceService/WatchPrompts"
-	DeviceService_DecideSignIn_FullMethodName = "/countersign.v1.DeviceService/DecideSignIn"
-	DeviceService_CreateCode_FullMethodName   = "/countersign.v1.DeviceService/CreateCode"
-	DeviceService_ListDevices_FullMethodName  = "/countersign.v1.DeviceService/ListDevices"
-	DeviceService_RevokeDevice_FullMethodName = "/countersign.v1.DeviceService/RevokeDevice"
-	DeviceService_UpdateDevice_FullMethodName = "/countersign.v1.DeviceService/UpdateDevice"
-	DeviceService_GetSelf_FullMethodName      = "/countersign.v1.DeviceService/GetSelf"
+	DeviceService_WatchPrompts_FullMethodName        = "/countersign.v1.DeviceService/WatchPrompts"
+	DeviceService_DecideSignIn_FullMethodName        = "/countersign.v1.DeviceService/DecideSignIn"
+	DeviceService_CreateCode_FullMethodName          = "/countersign.v1.DeviceService/CreateCode"
+	DeviceService_CreateRecoveryCodes_FullMethodName = "/countersign.v1.DeviceService/CreateRecoveryCodes"
+	DeviceService_ListDevices_FullMethodName         = "/countersign.v1.DeviceService/ListDevices"
+	DeviceService_RevokeDevice_FullMethodName        = "/countersign.v1.DeviceService/RevokeDevice"
+	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
+	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
 )
 
 // DeviceServiceClient is the client API for DeviceService service.
@@ -71,6 +72,16 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	CreateCode(ctx context.Context, in *CreateCodeRequest, opts ...grpc.CallOption) (*CreateCodeResponse, error)
+	// CreateRecoveryCodes makes new recovery codes for the account and voids all
+	// older ones. The very same statement sent again within ten minutes, because
+	// the answer was lost, gets the same codes, unless one was used.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	CreateRecoveryCodes(ctx context.Context, in *CreateRecoveryCodesRequest, opts ...grpc.CallOption) (*CreateRecoveryCodesResponse, error)
 	// ListDevices lists the devices of the caller's account, revoked ones
 	// included, oldest first.
 	//
@@ -81,7 +92,8 @@ type DeviceServiceClient interface {
 	ListDevices(ctx context.Context, in *ListDevicesRequest, opts ...grpc.CallOption) (*ListDevicesResponse, error)
 	// RevokeDevice ends the trust in a device of the caller's account, which
 	// may be the caller itself, by a signed statement. Revoking a revoked
-	// device again succeeds and changes nothing.
+	// device again succeeds and changes nothing. The last trusted device can be
+	// revoked only while there are recovery codes left.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
@@ -146,6 +158,16 @@ func (c *deviceServiceClient) CreateCode(ctx context.Context, in *CreateCodeRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateCodeResponse)
 	err := c.cc.Invoke(ctx, DeviceService_CreateCode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deviceServiceClient) CreateRecoveryCodes(ctx context.Context, in *CreateRecoveryCodesRequest, opts ...grpc.CallOption) (*CreateRecoveryCodesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateRecoveryCodesResponse)
+	err := c.cc.Invoke(ctx, DeviceService_CreateRecoveryCodes_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +257,16 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error)
+	// CreateRecoveryCodes makes new recovery codes for the account and voids all
+	// older ones. The very same statement sent again within ten minutes, because
+	// the answer was lost, gets the same codes, unless one was used.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	CreateRecoveryCodes(context.Context, *CreateRecoveryCodesRequest) (*CreateRecoveryCodesResponse, error)
 	// ListDevices lists the devices of the caller's account, revoked ones
 	// included, oldest first.
 	//
@@ -245,7 +277,8 @@ type DeviceServiceServer interface {
 	ListDevices(context.Context, *ListDevicesRequest) (*ListDevicesResponse, error)
 	// RevokeDevice ends the trust in a device of the caller's account, which
 	// may be the caller itself, by a signed statement. Revoking a revoked
-	// device again succeeds and changes nothing.
+	// device again succeeds and changes nothing. The last trusted device can be
+	// revoked only while there are recovery codes left.
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// NO_SUCH_DEVICE, LAST_DEVICE, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
@@ -285,6 +318,9 @@ func (UnimplementedDeviceServiceServer) DecideSignIn(context.Context, *DecideSig
 }
 func (UnimplementedDeviceServiceServer) CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateCode not implemented")
+}
+func (UnimplementedDeviceServiceServer) CreateRecoveryCodes(context.Context, *CreateRecoveryCodesRequest) (*CreateRecoveryCodesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateRecoveryCodes not implemented")
 }
 func (UnimplementedDeviceServiceServer) ListDevices(context.Context, *ListDevicesRequest) (*ListDevicesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDevices not implemented")
@@ -362,6 +398,24 @@ func _DeviceService_CreateCode_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(DeviceServiceServer).CreateCode(ctx, req.(*CreateCodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeviceService_CreateRecoveryCodes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateRecoveryCodesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).CreateRecoveryCodes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_CreateRecoveryCodes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).CreateRecoveryCodes(ctx, req.(*CreateRecoveryCodesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -452,6 +506,10 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateCode",
 			Handler:    _DeviceService_CreateCode_Handler,
+		},
+		{
+			MethodName: "CreateRecoveryCodes",
+			Handler:    _DeviceService_CreateRecoveryCodes_Handler,
 		},
 		{
 			MethodName: "ListDevices",

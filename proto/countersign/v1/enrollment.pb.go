@@ -166,7 +166,16 @@ func (x *EnrollDeviceRequest) GetStatement() string {
 type EnrollDeviceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account.
-	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// 32 bytes from which the device makes its offline codes; see
+	// docs/protocol.md. The device must keep them before it believes that it is
+	// trusted. The same again when the call is repeated; empty once the device
+	// has signed a statement.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// The account's recovery codes, if they were made with this device: ten of
+	// 16 characters of Crockford's base32. To be shown once, in groups of four,
+	// and never stored.
+	RecoveryCodes []string `protobuf:"bytes,3,rep,name=recovery_codes,json=recoveryCodes,proto3" json:"recovery_codes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +213,20 @@ func (*EnrollDeviceResponse) Descriptor() ([]byte, []int) {
 func (x *EnrollDeviceResponse) GetDevice() *Device {
 	if x != nil {
 		return x.Device
+	}
+	return nil
+}
+
+func (x *EnrollDeviceResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+func (x *EnrollDeviceResponse) GetRecoveryCodes() []string {
+	if x != nil {
+		return x.RecoveryCodes
 	}
 	return nil
 }
@@ -370,7 +393,9 @@ func (x *CompleteTrustRequest) GetCode() string {
 type CompleteTrustResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device as the server knows it, with its account.
-	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// As in EnrollDeviceResponse.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +437,135 @@ func (x *CompleteTrustResponse) GetDevice() *Device {
 	return nil
 }
 
+func (x *CompleteTrustResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+// RecoverDeviceRequest asks to be trusted for a recovery code. Both fields are
+// given, or none.
+type RecoverDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-enrollment+jws that names the account and the hash of the
+	// code, by the approval key that it announces, at most 16 KiB.
+	Statement string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	// The recovery code: 16 characters, in any case, with or without spaces or
+	// hyphens between.
+	RecoveryCode  string `protobuf:"bytes,2,opt,name=recovery_code,json=recoveryCode,proto3" json:"recovery_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverDeviceRequest) Reset() {
+	*x = RecoverDeviceRequest{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverDeviceRequest) ProtoMessage() {}
+
+func (x *RecoverDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverDeviceRequest.ProtoReflect.Descriptor instead.
+func (*RecoverDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RecoverDeviceRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+func (x *RecoverDeviceRequest) GetRecoveryCode() string {
+	if x != nil {
+		return x.RecoveryCode
+	}
+	return ""
+}
+
+// RecoverDeviceResponse says what the device is now.
+type RecoverDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device as the server knows it, with its account: trusted, or waiting.
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// As in EnrollDeviceResponse, once the device is trusted.
+	OfflineSecret []byte `protobuf:"bytes,2,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// How many recovery codes the account has left.
+	RecoveryCodesLeft int32 `protobuf:"varint,3,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RecoverDeviceResponse) Reset() {
+	*x = RecoverDeviceResponse{}
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverDeviceResponse) ProtoMessage() {}
+
+func (x *RecoverDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_enrollment_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverDeviceResponse.ProtoReflect.Descriptor instead.
+func (*RecoverDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_enrollment_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RecoverDeviceResponse) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *RecoverDeviceResponse) GetOfflineSecret() []byte {
+	if x != nil {
+		return x.OfflineSecret
+	}
+	return nil
+}
+
+func (x *RecoverDeviceResponse) GetRecoveryCodesLeft() int32 {
+	if x != nil {
+		return x.RecoveryCodesLeft
+	}
+	return 0
+}
+
 var File_countersign_v1_enrollment_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_enrollment_proto_rawDesc = "" +
@@ -422,9 +576,11 @@ const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\"^\n" +
 	"\x13EnrollDeviceRequest\x12)\n" +
 	"\x10invitation_token\x18\x01 \x01(\tR\x0finvitationToken\x12\x1c\n" +
-	"\tstatement\x18\x02 \x01(\tR\tstatement\"F\n" +
+	"\tstatement\x18\x02 \x01(\tR\tstatement\"\x94\x01\n" +
 	"\x14EnrollDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"3\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\x12%\n" +
+	"\x0erecovery_codes\x18\x03 \x03(\tR\rrecoveryCodes\"3\n" +
 	"\x13RequestTrustRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"r\n" +
 	"\x14RequestTrustResponse\x12\x1d\n" +
@@ -435,14 +591,23 @@ const file_countersign_v1_enrollment_proto_rawDesc = "" +
 	"\x14CompleteTrustRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"G\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"n\n" +
 	"\x15CompleteTrustResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device2\x85\x03\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\"Y\n" +
+	"\x14RecoverDeviceRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\x12#\n" +
+	"\rrecovery_code\x18\x02 \x01(\tR\frecoveryCode\"\x9e\x01\n" +
+	"\x15RecoverDeviceResponse\x12.\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12%\n" +
+	"\x0eoffline_secret\x18\x02 \x01(\fR\rofflineSecret\x12.\n" +
+	"\x13recovery_codes_left\x18\x03 \x01(\x05R\x11recoveryCodesLeft2\xe3\x03\n" +
 	"\x11EnrollmentService\x12\\\n" +
 	"\rGetDeployment\x12$.countersign.v1.GetDeploymentRequest\x1a%.countersign.v1.GetDeploymentResponse\x12Y\n" +
 	"\fEnrollDevice\x12#.countersign.v1.EnrollDeviceRequest\x1a$.countersign.v1.EnrollDeviceResponse\x12Y\n" +
 	"\fRequestTrust\x12#.countersign.v1.RequestTrustRequest\x1a$.countersign.v1.RequestTrustResponse\x12\\\n" +
-	"\rCompleteTrust\x12$.countersign.v1.CompleteTrustRequest\x1a%.countersign.v1.CompleteTrustResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
+	"\rCompleteTrust\x12$.countersign.v1.CompleteTrustRequest\x1a%.countersign.v1.CompleteTrustResponse\x12\\\n" +
+	"\rRecoverDevice\x12$.countersign.v1.RecoverDeviceRequest\x1a%.countersign.v1.RecoverDeviceResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
 var (
 	file_countersign_v1_enrollment_proto_rawDescOnce sync.Once
@@ -456,7 +621,7 @@ func file_countersign_v1_enrollment_proto_rawDescGZIP() []byte {
 	return file_countersign_v1_enrollment_proto_rawDescData
 }
 
-var file_countersign_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_countersign_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_countersign_v1_enrollment_proto_goTypes = []any{
 	(*GetDeploymentRequest)(nil),  // 0: countersign.v1.GetDeploymentRequest
 	(*GetDeploymentResponse)(nil), // 1: countersign.v1.GetDeploymentResponse
@@ -466,26 +631,31 @@ var file_countersign_v1_enrollment_proto_goTypes = []any{
 	(*RequestTrustResponse)(nil),  // 5: countersign.v1.RequestTrustResponse
 	(*CompleteTrustRequest)(nil),  // 6: countersign.v1.CompleteTrustRequest
 	(*CompleteTrustResponse)(nil), // 7: countersign.v1.CompleteTrustResponse
-	(*Device)(nil),                // 8: countersign.v1.Device
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*RecoverDeviceRequest)(nil),  // 8: countersign.v1.RecoverDeviceRequest
+	(*RecoverDeviceResponse)(nil), // 9: countersign.v1.RecoverDeviceResponse
+	(*Device)(nil),                // 10: countersign.v1.Device
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_countersign_v1_enrollment_proto_depIdxs = []int32{
-	8, // 0: countersign.v1.EnrollDeviceResponse.device:type_name -> countersign.v1.Device
-	9, // 1: countersign.v1.RequestTrustResponse.expire_time:type_name -> google.protobuf.Timestamp
-	8, // 2: countersign.v1.CompleteTrustResponse.device:type_name -> countersign.v1.Device
-	0, // 3: countersign.v1.EnrollmentService.GetDeployment:input_type -> countersign.v1.GetDeploymentRequest
-	2, // 4: countersign.v1.EnrollmentService.EnrollDevice:input_type -> countersign.v1.EnrollDeviceRequest
-	4, // 5: countersign.v1.EnrollmentService.RequestTrust:input_type -> countersign.v1.RequestTrustRequest
-	6, // 6: countersign.v1.EnrollmentService.CompleteTrust:input_type -> countersign.v1.CompleteTrustRequest
-	1, // 7: countersign.v1.EnrollmentService.GetDeployment:output_type -> countersign.v1.GetDeploymentResponse
-	3, // 8: countersign.v1.EnrollmentService.EnrollDevice:output_type -> countersign.v1.EnrollDeviceResponse
-	5, // 9: countersign.v1.EnrollmentService.RequestTrust:output_type -> countersign.v1.RequestTrustResponse
-	7, // 10: countersign.v1.EnrollmentService.CompleteTrust:output_type -> countersign.v1.CompleteTrustResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	10, // 0: countersign.v1.EnrollDeviceResponse.device:type_name -> countersign.v1.Device
+	11, // 1: countersign.v1.RequestTrustResponse.expire_time:type_name -> google.protobuf.Timestamp
+	10, // 2: countersign.v1.CompleteTrustResponse.device:type_name -> countersign.v1.Device
+	10, // 3: countersign.v1.RecoverDeviceResponse.device:type_name -> countersign.v1.Device
+	0,  // 4: countersign.v1.EnrollmentService.GetDeployment:input_type -> countersign.v1.GetDeploymentRequest
+	2,  // 5: countersign.v1.EnrollmentService.EnrollDevice:input_type -> countersign.v1.EnrollDeviceRequest
+	4,  // 6: countersign.v1.EnrollmentService.RequestTrust:input_type -> countersign.v1.RequestTrustRequest
+	6,  // 7: countersign.v1.EnrollmentService.CompleteTrust:input_type -> countersign.v1.CompleteTrustRequest
+	8,  // 8: countersign.v1.EnrollmentService.RecoverDevice:input_type -> countersign.v1.RecoverDeviceRequest
+	1,  // 9: countersign.v1.EnrollmentService.GetDeployment:output_type -> countersign.v1.GetDeploymentResponse
+	3,  // 10: countersign.v1.EnrollmentService.EnrollDevice:output_type -> countersign.v1.EnrollDeviceResponse
+	5,  // 11: countersign.v1.EnrollmentService.RequestTrust:output_type -> countersign.v1.RequestTrustResponse
+	7,  // 12: countersign.v1.EnrollmentService.CompleteTrust:output_type -> countersign.v1.CompleteTrustResponse
+	9,  // 13: countersign.v1.EnrollmentService.RecoverDevice:output_type -> countersign.v1.RecoverDeviceResponse
+	9,  // [9:14] is the sub-list for method output_type
+	4,  // [4:9] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_enrollment_proto_init() }
@@ -500,7 +670,7 @@ func file_countersign_v1_enrollment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_enrollment_proto_rawDesc), len(file_countersign_v1_enrollment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	EnrollmentService_EnrollDevice_FullMethodName  = "/countersign.v1.EnrollmentService/EnrollDevice"
 	EnrollmentService_RequestTrust_FullMethodName  = "/countersign.v1.EnrollmentService/RequestTrust"
 	EnrollmentService_CompleteTrust_FullMethodName = "/countersign.v1.EnrollmentService/CompleteTrust"
+	EnrollmentService_RecoverDevice_FullMethodName = "/countersign.v1.EnrollmentService/RecoverDevice"
 )
 
 // EnrollmentServiceClient is the client API for EnrollmentService service.
@@ -41,7 +42,9 @@ type EnrollmentServiceClient interface {
 	// invitation is for, in one step: afterwards it is trusted or it is nothing.
 	// The device keeps its keys on disk before it calls. A call that is repeated
 	// with the same keys and the same invitation, because its answer was lost,
-	// succeeds again.
+	// succeeds again. If the account has no recovery codes, as when this is its
+	// first device, ten are made and returned, and the same again if the call is
+	// repeated within ten minutes.
 	//
 	// Errors: UNAUTHENTICATED, STATEMENT_INVALID, STATEMENT_MISMATCH,
 	// INVALID_FIELD, INVITATION_INVALID, KEY_IN_USE, DEVICE_REVOKED,
@@ -70,12 +73,35 @@ type EnrollmentServiceClient interface {
 	// call that is repeated after it succeeded succeeds again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_PENDING, SIGN_IN_EXPIRED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, KEY_IN_USE,
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG, KEY_IN_USE,
 	// TOO_MANY_DEVICES, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate with which it
 	// requested trust.
 	CompleteTrust(ctx context.Context, in *CompleteTrustRequest, opts ...grpc.CallOption) (*CompleteTrustResponse, error)
+	// RecoverDevice makes the caller a device of the account of which it hands in
+	// a recovery code, when its owner has no trusted device left. The code is
+	// used up in the same step. An account that does not exist or is suspended,
+	// and a code that is wrong, used or was replaced cannot be told apart: all
+	// are RECOVERY_CODE_INVALID. A source, which is an IPv4 address or an IPv6
+	// /64, has five such failures in 24 hours; then no code of it is looked at,
+	// whatever the account.
+	//
+	// If the server has a waiting time, the device comes back as WAITING, with
+	// the time from which it may be trusted; until then any trusted device of the
+	// account can revoke it. Called again with neither statement nor code, the
+	// method returns the caller as it is, and makes it trusted if its time has
+	// come; DEVICE_UNKNOWN and ACCOUNT_SUSPENDED are errors of that call alone. A
+	// call that is repeated with the same keys and the same code succeeds again.
+	//
+	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
+	// STATEMENT_MISMATCH, RECOVERY_CODE_INVALID, TOO_MANY_FAILURES, KEY_IN_USE,
+	// TOO_MANY_DEVICES, DEVICE_REVOKED, DEVICE_UNKNOWN, ACCOUNT_SUSPENDED,
+	// RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must connect with the TLS client certificate of the identity
+	// key that it enrols.
+	RecoverDevice(ctx context.Context, in *RecoverDeviceRequest, opts ...grpc.CallOption) (*RecoverDeviceResponse, error)
 }
 
 type enrollmentServiceClient struct {
@@ -126,6 +152,16 @@ func (c *enrollmentServiceClient) CompleteTrust(ctx context.Context, in *Complet
 	return out, nil
 }
 
+func (c *enrollmentServiceClient) RecoverDevice(ctx context.Context, in *RecoverDeviceRequest, opts ...grpc.CallOption) (*RecoverDeviceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecoverDeviceResponse)
+	err := c.cc.Invoke(ctx, EnrollmentService_RecoverDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EnrollmentServiceServer is the server API for EnrollmentService service.
 // All implementations must embed UnimplementedEnrollmentServiceServer
 // for forward compatibility.
@@ -142,7 +178,9 @@ type EnrollmentServiceServer interface {
 	// invitation is for, in one step: afterwards it is trusted or it is nothing.
 	// The device keeps its keys on disk before it calls. A call that is repeated
 	// with the same keys and the same invitation, because its answer was lost,
-	// succeeds again.
+	// succeeds again. If the account has no recovery codes, as when this is its
+	// first device, ten are made and returned, and the same again if the call is
+	// repeated within ten minutes.
 	//
 	// Errors: UNAUTHENTICATED, STATEMENT_INVALID, STATEMENT_MISMATCH,
 	// INVALID_FIELD, INVITATION_INVALID, KEY_IN_USE, DEVICE_REVOKED,
@@ -171,12 +209,35 @@ type EnrollmentServiceServer interface {
 	// call that is repeated after it succeeded succeeds again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_PENDING, SIGN_IN_EXPIRED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, KEY_IN_USE,
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG, KEY_IN_USE,
 	// TOO_MANY_DEVICES, DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate with which it
 	// requested trust.
 	CompleteTrust(context.Context, *CompleteTrustRequest) (*CompleteTrustResponse, error)
+	// RecoverDevice makes the caller a device of the account of which it hands in
+	// a recovery code, when its owner has no trusted device left. The code is
+	// used up in the same step. An account that does not exist or is suspended,
+	// and a code that is wrong, used or was replaced cannot be told apart: all
+	// are RECOVERY_CODE_INVALID. A source, which is an IPv4 address or an IPv6
+	// /64, has five such failures in 24 hours; then no code of it is looked at,
+	// whatever the account.
+	//
+	// If the server has a waiting time, the device comes back as WAITING, with
+	// the time from which it may be trusted; until then any trusted device of the
+	// account can revoke it. Called again with neither statement nor code, the
+	// method returns the caller as it is, and makes it trusted if its time has
+	// come; DEVICE_UNKNOWN and ACCOUNT_SUSPENDED are errors of that call alone. A
+	// call that is repeated with the same keys and the same code succeeds again.
+	//
+	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
+	// STATEMENT_MISMATCH, RECOVERY_CODE_INVALID, TOO_MANY_FAILURES, KEY_IN_USE,
+	// TOO_MANY_DEVICES, DEVICE_REVOKED, DEVICE_UNKNOWN, ACCOUNT_SUSPENDED,
+	// RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must connect with the TLS client certificate of the identity
+	// key that it enrols.
+	RecoverDevice(context.Context, *RecoverDeviceRequest) (*RecoverDeviceResponse, error)
 	mustEmbedUnimplementedEnrollmentServiceServer()
 }
 
@@ -198,6 +259,9 @@ func (UnimplementedEnrollmentServiceServer) RequestTrust(context.Context, *Reque
 }
 func (UnimplementedEnrollmentServiceServer) CompleteTrust(context.Context, *CompleteTrustRequest) (*CompleteTrustResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CompleteTrust not implemented")
+}
+func (UnimplementedEnrollmentServiceServer) RecoverDevice(context.Context, *RecoverDeviceRequest) (*RecoverDeviceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecoverDevice not implemented")
 }
 func (UnimplementedEnrollmentServiceServer) mustEmbedUnimplementedEnrollmentServiceServer() {}
 func (UnimplementedEnrollmentServiceServer) testEmbeddedByValue()                           {}
@@ -292,6 +356,24 @@ func _EnrollmentService_CompleteTrust_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EnrollmentService_RecoverDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecoverDeviceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EnrollmentServiceServer).RecoverDevice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EnrollmentService_RecoverDevice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EnrollmentServiceServer).RecoverDevice(ctx, req.(*RecoverDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EnrollmentService_ServiceDesc is the grpc.ServiceDesc for EnrollmentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -314,6 +396,10 @@ var EnrollmentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CompleteTrust",
 			Handler:    _EnrollmentService_CompleteTrust_Handler,
+		},
+		{
+			MethodName: "RecoverDevice",
+			Handler:    _EnrollmentService_RecoverDevice_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

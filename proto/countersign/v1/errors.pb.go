@@ -104,9 +104,13 @@ const (
 	// revoke one first.
 	ErrorReason_ERROR_REASON_TOO_MANY_DEVICES ErrorReason = 62
 	// FAILED_PRECONDITION. It is the account's last trusted device, which its
-	// owner cannot revoke, because nobody could approve for the account
-	// afterwards; an administrator can.
+	// owner cannot revoke while there are no recovery codes, because nobody could
+	// approve for the account afterwards; an administrator can.
 	ErrorReason_ERROR_REASON_LAST_DEVICE ErrorReason = 63
+	// PERMISSION_DENIED. The recovery code was refused: there is no such account,
+	// it is suspended, or the code is wrong, was used or was replaced; which of
+	// these is not said.
+	ErrorReason_ERROR_REASON_RECOVERY_CODE_INVALID ErrorReason = 64
 	// INVALID_ARGUMENT. The signed statement is malformed or its signature does
 	// not verify.
 	ErrorReason_ERROR_REASON_STATEMENT_INVALID ErrorReason = 80
@@ -137,11 +141,21 @@ const (
 	// FAILED_PRECONDITION. Five wrong codes ended this sign-in; begin a new one.
 	ErrorReason_ERROR_REASON_TOO_MANY_TRIES ErrorReason = 108
 	// RESOURCE_EXHAUSTED. Too many wrong codes for this account lately; no code
-	// is compared until the window has moved on.
+	// is compared until the window has moved on, or a trusted device or an
+	// administrator unlocks the account. Or too many recovery codes from this
+	// address were refused; none is looked at until the window has moved on.
 	ErrorReason_ERROR_REASON_TOO_MANY_FAILURES ErrorReason = 109
 	// PERMISSION_DENIED. The code is wrong. The metadata "tries_left" says how
 	// many more this sign-in bears.
 	ErrorReason_ERROR_REASON_CODE_WRONG ErrorReason = 110
+	// FAILED_PRECONDITION. The application's policy takes no code of this kind: no
+	// offline code, or none that was asked for without a prompt. It was not
+	// compared, and the try not counted.
+	ErrorReason_ERROR_REASON_CODE_REFUSED ErrorReason = 111
+	// FAILED_PRECONDITION. So many wrong codes were typed in a row that none is
+	// compared any more, until a trusted device or an administrator unlocks the
+	// account.
+	ErrorReason_ERROR_REASON_CODES_CLOSED ErrorReason = 112
 	// FAILED_PRECONDITION. The backup could not be written there.
 	ErrorReason_ERROR_REASON_BACKUP_FAILED ErrorReason = 120
 )
@@ -176,6 +190,7 @@ var (
 		61:  "ERROR_REASON_KEY_IN_USE",
 		62:  "ERROR_REASON_TOO_MANY_DEVICES",
 		63:  "ERROR_REASON_LAST_DEVICE",
+		64:  "ERROR_REASON_RECOVERY_CODE_INVALID",
 		80:  "ERROR_REASON_STATEMENT_INVALID",
 		81:  "ERROR_REASON_STATEMENT_MISMATCH",
 		82:  "ERROR_REASON_COUNTER_REUSED",
@@ -190,6 +205,8 @@ var (
 		108: "ERROR_REASON_TOO_MANY_TRIES",
 		109: "ERROR_REASON_TOO_MANY_FAILURES",
 		110: "ERROR_REASON_CODE_WRONG",
+		111: "ERROR_REASON_CODE_REFUSED",
+		112: "ERROR_REASON_CODES_CLOSED",
 		120: "ERROR_REASON_BACKUP_FAILED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -220,6 +237,7 @@ var (
 		"ERROR_REASON_KEY_IN_USE":                61,
 		"ERROR_REASON_TOO_MANY_DEVICES":          62,
 		"ERROR_REASON_LAST_DEVICE":               63,
+		"ERROR_REASON_RECOVERY_CODE_INVALID":     64,
 		"ERROR_REASON_STATEMENT_INVALID":         80,
 		"ERROR_REASON_STATEMENT_MISMATCH":        81,
 		"ERROR_REASON_COUNTER_REUSED":            82,
@@ -234,6 +252,8 @@ var (
 		"ERROR_REASON_TOO_MANY_TRIES":            108,
 		"ERROR_REASON_TOO_MANY_FAILURES":         109,
 		"ERROR_REASON_CODE_WRONG":                110,
+		"ERROR_REASON_CODE_REFUSED":              111,
+		"ERROR_REASON_CODES_CLOSED":              112,
 		"ERROR_REASON_BACKUP_FAILED":             120,
 	}
 )
@@ -269,7 +289,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\x96\v\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xfc\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -297,7 +317,8 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_INVITATION_INVALID\x10<\x12\x1b\n" +
 	"\x17ERROR_REASON_KEY_IN_USE\x10=\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_DEVICES\x10>\x12\x1c\n" +
-	"\x18ERROR_REASON_LAST_DEVICE\x10?\x12\"\n" +
+	"\x18ERROR_REASON_LAST_DEVICE\x10?\x12&\n" +
+	"\"ERROR_REASON_RECOVERY_CODE_INVALID\x10@\x12\"\n" +
 	"\x1eERROR_REASON_STATEMENT_INVALID\x10P\x12#\n" +
 	"\x1fERROR_REASON_STATEMENT_MISMATCH\x10Q\x12\x1f\n" +
 	"\x1bERROR_REASON_COUNTER_REUSED\x10R\x12 \n" +
@@ -311,7 +332,9 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"&ERROR_REASON_SIGN_IN_ALLOWED_ELSEWHERE\x10k\x12\x1f\n" +
 	"\x1bERROR_REASON_TOO_MANY_TRIES\x10l\x12\"\n" +
 	"\x1eERROR_REASON_TOO_MANY_FAILURES\x10m\x12\x1b\n" +
-	"\x17ERROR_REASON_CODE_WRONG\x10n\x12\x1e\n" +
+	"\x17ERROR_REASON_CODE_WRONG\x10n\x12\x1d\n" +
+	"\x19ERROR_REASON_CODE_REFUSED\x10o\x12\x1d\n" +
+	"\x19ERROR_REASON_CODES_CLOSED\x10p\x12\x1e\n" +
 	"\x1aERROR_REASON_BACKUP_FAILED\x10xBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
 var (

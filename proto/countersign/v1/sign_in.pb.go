@@ -633,15 +633,20 @@ func (x *WatchSignInResponse) GetSignIn() *SignIn {
 	return nil
 }
 
-// VerifySignInRequest carries what the person typed.
+// VerifySignInRequest carries what the person typed: either the code, or the
+// digits that end a line in which it stands right behind a password.
 type VerifySignInRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The sign-in's id.
 	SignInId string `protobuf:"bytes,1,opt,name=sign_in_id,json=signInId,proto3" json:"sign_in_id,omitempty"`
-	// Six decimal digits, with or without spaces or hyphens between.
-	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Six decimal digits, or eight, with or without spaces or hyphens between.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// The decimal digits that end the line, and nothing else of it: eight, or
+	// as many as there are, but at least six. Digits that end the password come
+	// along. The last six and all eight are compared, in one try.
+	TrailingDigits string `protobuf:"bytes,3,opt,name=trailing_digits,json=trailingDigits,proto3" json:"trailing_digits,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VerifySignInRequest) Reset() {
@@ -688,6 +693,13 @@ func (x *VerifySignInRequest) GetCode() string {
 	return ""
 }
 
+func (x *VerifySignInRequest) GetTrailingDigits() string {
+	if x != nil {
+		return x.TrailingDigits
+	}
+	return ""
+}
+
 // VerifySignInResponse lets the person in.
 type VerifySignInResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +707,10 @@ type VerifySignInResponse struct {
 	// docs/protocol.md. Good for two minutes.
 	Grant string `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
 	// What the approving device signed.
-	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// How many digits the code had, 6 or 8: with trailing_digits, what is before
+	// them is the password, which the application must check.
+	CodeLength    int32 `protobuf:"varint,3,opt,name=code_length,json=codeLength,proto3" json:"code_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -744,13 +759,23 @@ func (x *VerifySignInResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+func (x *VerifySignInResponse) GetCodeLength() int32 {
+	if x != nil {
+		return x.CodeLength
+	}
+	return 0
+}
+
 // Receipt lets the application check for itself what was shown and signed.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device's own statement: a countersign-decision+jws, or a
 	// countersign-code-request+jws when the code was asked for without a prompt.
+	// Empty when it was an offline code, for which a device signs nothing; then
+	// which device it was is the server's word alone.
 	Statement string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
-	// The id of the device that signed it, which is the statement's kid.
+	// The id of the device that signed it, which is the statement's kid, or that
+	// made the offline code.
 	DeviceId string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// The device's approval key as a JWK (RFC 7517).
 	ApprovalKey   string `protobuf:"bytes,3,opt,name=approval_key,json=approvalKey,proto3" json:"approval_key,omitempty"`
@@ -949,14 +974,17 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\"F\n" +
 	"\x13WatchSignInResponse\x12/\n" +
-	"\asign_in\x18\x01 \x01(\v2\x16.countersign.v1.SignInR\x06signIn\"G\n" +
+	"\asign_in\x18\x01 \x01(\v2\x16.countersign.v1.SignInR\x06signIn\"p\n" +
 	"\x13VerifySignInRequest\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"_\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12'\n" +
+	"\x0ftrailing_digits\x18\x03 \x01(\tR\x0etrailingDigits\"\x80\x01\n" +
 	"\x14VerifySignInResponse\x12\x14\n" +
 	"\x05grant\x18\x01 \x01(\tR\x05grant\x121\n" +
-	"\areceipt\x18\x02 \x01(\v2\x17.countersign.v1.ReceiptR\areceipt\"g\n" +
+	"\areceipt\x18\x02 \x01(\v2\x17.countersign.v1.ReceiptR\areceipt\x12\x1f\n" +
+	"\vcode_length\x18\x03 \x01(\x05R\n" +
+	"codeLength\"g\n" +
 	"\aReceipt\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\x12\x1b\n" +
 	"\tdevice_id\x18\x02 \x01(\tR\bdeviceId\x12!\n" +

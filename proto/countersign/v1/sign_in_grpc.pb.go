@@ -51,14 +51,16 @@ type SignInServiceClient interface {
 	//
 	// The caller must be the application that began the sign-in.
 	WatchSignIn(ctx context.Context, in *WatchSignInRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSignInResponse], error)
-	// VerifySignIn takes the code that the person typed. It succeeds once: the
-	// code is used up, durably, before the grant is made. The try is counted
-	// before the code is compared.
+	// VerifySignIn takes the code that the person typed: six digits, or the eight
+	// of an offline code, which a device makes without a network. It succeeds
+	// once: the code is used up, durably, before the grant is made. The try is
+	// counted before the code is compared. What the application's policy refuses
+	// is neither compared nor counted.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_PENDING,
 	// SIGN_IN_DENIED, SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, ACCOUNT_SUSPENDED,
-	// RATE_LIMITED, STORE_FAILED.
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG,
+	// CODE_REFUSED, ACCOUNT_SUSPENDED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	VerifySignIn(ctx context.Context, in *VerifySignInRequest, opts ...grpc.CallOption) (*VerifySignInResponse, error)
@@ -156,14 +158,16 @@ type SignInServiceServer interface {
 	//
 	// The caller must be the application that began the sign-in.
 	WatchSignIn(*WatchSignInRequest, grpc.ServerStreamingServer[WatchSignInResponse]) error
-	// VerifySignIn takes the code that the person typed. It succeeds once: the
-	// code is used up, durably, before the grant is made. The try is counted
-	// before the code is compared.
+	// VerifySignIn takes the code that the person typed: six digits, or the eight
+	// of an offline code, which a device makes without a network. It succeeds
+	// once: the code is used up, durably, before the grant is made. The try is
+	// counted before the code is compared. What the application's policy refuses
+	// is neither compared nor counted.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, SIGN_IN_UNKNOWN, SIGN_IN_PENDING,
 	// SIGN_IN_DENIED, SIGN_IN_EXPIRED, SIGN_IN_CANCELLED, SIGN_IN_VERIFIED,
-	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODE_WRONG, ACCOUNT_SUSPENDED,
-	// RATE_LIMITED, STORE_FAILED.
+	// TOO_MANY_TRIES, TOO_MANY_FAILURES, CODES_CLOSED, CODE_WRONG,
+	// CODE_REFUSED, ACCOUNT_SUSPENDED, RATE_LIMITED, STORE_FAILED.
 	//
 	// The caller must be the application that began the sign-in.
 	VerifySignIn(context.Context, *VerifySignInRequest) (*VerifySignInResponse, error)

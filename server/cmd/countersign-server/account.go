@@ -14,7 +14,7 @@ type jsonFlag struct {
 
 const accountHelp = `
 
-With --json: {"name", "state": "active" or "suspended", "created", "suspended", "suspend_reason", "trusted_devices"}`
+With --json: {"name", "state": "active" or "suspended", "created", "suspended", "suspend_reason", "trusted_devices", "recovery_codes_left", "recovery_codes_made"}`
 
 type accountJSON struct {
 	Name           string `json:"name"`
@@ -23,6 +23,8 @@ type accountJSON struct {
 	Suspended      int64  `json:"suspended,omitempty"`
 	SuspendReason  string `json:"suspend_reason,omitempty"`
 	TrustedDevices int32  `json:"trusted_devices"`
+	RecoveryLeft   int32  `json:"recovery_codes_left"`
+	RecoveryMade   int64  `json:"recovery_codes_made,omitempty"`
 }
 
 func accountObject(a *pb.Account) accountJSON {
@@ -33,6 +35,8 @@ func accountObject(a *pb.Account) accountJSON {
 		Suspended:      unix(a.GetSuspendTime()),
 		SuspendReason:  a.GetSuspendReason(),
 		TrustedDevices: a.GetTrustedDevices(),
+		RecoveryLeft:   a.GetRecoveryCodesLeft(),
+		RecoveryMade:   unix(a.GetRecoveryCodesTime()),
 	}
 }
 
@@ -137,7 +141,17 @@ func showAccount(env *environment, a *pb.Account) error {
 	s.line("Suspended", local(a.GetSuspendTime()))
 	s.line("Reason", quoted(a.GetSuspendReason()))
 	s.line("Trusted devices", fmt.Sprint(a.GetTrustedDevices()))
+	s.line("Recovery codes", recoveryLine(a))
 	return s.flush()
+}
+
+// recoveryLine says how many recovery codes are left. What they are, nobody can
+// be shown any more.
+func recoveryLine(a *pb.Account) string {
+	if a.GetRecoveryCodesLeft() == 0 {
+		return "none left"
+	}
+	return fmt.Sprintf("%d left, made %s", a.GetRecoveryCodesLeft(), local(a.GetRecoveryCodesTime()))
 }
 
 type accountSuspendCmd struct {

@@ -130,11 +130,15 @@ type policyJSON struct {
 	Tries          int32 `json:"tries"`
 	DenialFinal    bool  `json:"denial_final"`
 	RequestedCodes bool  `json:"requested_codes"`
+	OfflineCodes   bool  `json:"offline_codes"`
 }
 
 func policyOf(a *pb.Application) policyJSON {
 	p := a.GetPolicy()
-	return policyJSON{p.GetPromptLifetime().GetSeconds(), p.GetCodeLifetime().GetSeconds(), p.GetTries(), p.GetDenialFinal(), p.GetRequestedCodes()}
+	return policyJSON{
+		p.GetPromptLifetime().GetSeconds(), p.GetCodeLifetime().GetSeconds(), p.GetTries(),
+		p.GetDenialFinal(), p.GetRequestedCodes(), p.GetOfflineCodes(),
+	}
 }
 
 type appSetCmd struct {
@@ -142,8 +146,9 @@ type appSetCmd struct {
 	PromptLifetime time.Duration `placeholder:"TIME" help:"How long a prompt waits for an answer: 30s to 8m; 5m unless set."`
 	CodeLifetime   time.Duration `placeholder:"TIME" help:"How long the code after Allow is good: 30s to 5m; 2m unless set."`
 	Tries          int32         `placeholder:"N" help:"How many codes are compared for one sign-in: 1 to 5; 5 unless set."`
-	DenialFinal    string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a denial is final; unless it is, a code that is asked for on a trusted device afterwards lets in after all. No unless set."`
+	DenialFinal    string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a denial is final; unless it is, a code that is got on a trusted device afterwards lets in after all. No unless set."`
 	RequestedCodes string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a code that was asked for without a prompt counts. Yes unless set."`
+	OfflineCodes   string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether an offline code counts: eight digits that a device makes without a network. Yes unless set."`
 	jsonFlag
 }
 
@@ -151,7 +156,7 @@ type appSetCmd struct {
 func (appSetCmd) Help() string {
 	return `What is not given stays as it is; with nothing given it shows the policy. Prompt and code together last ten minutes at most (NIST SP 800-63B-4, 3.1.3.2). Sign-ins that are open keep their lifetimes and tries.
 
-With --json: {"prompt_lifetime", "code_lifetime", "tries", "denial_final", "requested_codes"}; lifetimes are seconds.`
+With --json: {"prompt_lifetime", "code_lifetime", "tries", "denial_final", "requested_codes", "offline_codes"}; lifetimes are seconds.`
 }
 
 // Run changes a policy.
@@ -172,6 +177,9 @@ func (c *appSetCmd) Run(env *environment) error {
 	if c.RequestedCodes != "" {
 		policy.RequestedCodes = proto.Bool(c.RequestedCodes == "yes")
 	}
+	if c.OfflineCodes != "" {
+		policy.OfflineCodes = proto.Bool(c.OfflineCodes == "yes")
+	}
 	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
 		resp, err := admin.SetApplicationPolicy(ctx, &pb.SetApplicationPolicyRequest{Id: c.ID, Policy: policy})
 		if err != nil {
@@ -188,6 +196,7 @@ func (c *appSetCmd) Run(env *environment) error {
 		s.line("Tries", strconv.Itoa(int(p.GetTries())))
 		s.line("Denial final", yesNo(p.GetDenialFinal()))
 		s.line("Requested codes", yesNo(p.GetRequestedCodes()))
+		s.line("Offline codes", yesNo(p.GetOfflineCodes()))
 		return s.flush()
 	})
 }

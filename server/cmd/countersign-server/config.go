@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -29,6 +30,7 @@ type settings struct {
 	TLSRoots          string         `toml:"tls_roots" name:"tls-roots" placeholder:"pin|system" help:"How new devices check the server: by its key's id, which must then never change, or with their system's certificate roots, which needs --tls-certificate. Default: pin."`
 	NewTLSKey         bool           `toml:"-" name:"accept-new-tls-key" help:"Start although the TLS key is another than before: every device that knows the old one must be enrolled again."`
 	DevicesPerAccount int            `toml:"devices_per_account" placeholder:"N" help:"How many trusted devices an account may have, 1 to 100. Default: 20."`
+	RecoveryWait      time.Duration  `toml:"recovery_wait" placeholder:"DURATION" help:"How long a device that was enrolled with a recovery code waits, seen and revocable by all others of the account, before it is trusted: such as 24h, 168h at most. Default: 0, it does not wait."`
 	LogFormat         string         `toml:"log_format" kong:"-"`
 	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 	Limits            limitsSettings `toml:"limits" embed:"" prefix:"limit-"`
@@ -73,6 +75,7 @@ func (s settings) over(base settings) settings {
 		TLSRoots:          cmp.Or(s.TLSRoots, base.TLSRoots),
 		NewTLSKey:         cmp.Or(s.NewTLSKey, base.NewTLSKey),
 		DevicesPerAccount: cmp.Or(s.DevicesPerAccount, base.DevicesPerAccount),
+		RecoveryWait:      cmp.Or(s.RecoveryWait, base.RecoveryWait),
 		LogFormat:         cmp.Or(s.LogFormat, base.LogFormat),
 		LogLevel:          cmp.Or(s.LogLevel, base.LogLevel),
 		Limits: limitsSettings{
@@ -111,6 +114,8 @@ func (s settings) check() error {
 		return errors.New("tls_roots is system, so the server needs a certificate that devices' systems know: set tls_certificate and tls_key")
 	case s.DevicesPerAccount < 1 || s.DevicesPerAccount > 100:
 		return fmt.Errorf("devices_per_account is %d, want 1 to 100", s.DevicesPerAccount)
+	case s.RecoveryWait < 0 || s.RecoveryWait > 7*24*time.Hour:
+		return fmt.Errorf("recovery_wait is %v, want 0 to 168h (7 days)", s.RecoveryWait)
 	case s.LogFormat != "text" && s.LogFormat != "json":
 		return fmt.Errorf("log_format is %q, want text or json", s.LogFormat)
 	case level.UnmarshalText([]byte(s.LogLevel)) != nil:

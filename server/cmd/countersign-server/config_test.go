@@ -20,7 +20,7 @@ func fill(v reflect.Value, n int) {
 		switch f := v.Field(i); f.Kind() {
 		case reflect.String:
 			f.SetString(strings.Repeat("x", n))
-		case reflect.Int:
+		case reflect.Int, reflect.Int64:
 			f.SetInt(int64(n))
 		case reflect.Struct:
 			fill(f, n)

@@ -9,7 +9,7 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted" or "revoked", "enrolled", "enrolled_by", "last_seen", "connected", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
+const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "revoked", "waiting", "dormant" or "unconfirmed", "enrolled", "enrolled_by", "trusted_from" (if it had to wait), "last_seen", "connected", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
 
 type deviceJSON struct {
 	ID            string `json:"id"`
@@ -21,6 +21,7 @@ type deviceJSON struct {
 	State         string `json:"state"`
 	Enrolled      int64  `json:"enrolled"`
 	EnrolledBy    string `json:"enrolled_by"`
+	TrustedFrom   int64  `json:"trusted_from,omitempty"`
 	LastSeen      int64  `json:"last_seen,omitempty"`
 	Connected     bool   `json:"connected"`
 	Revoked       int64  `json:"revoked,omitempty"`
@@ -39,6 +40,7 @@ func deviceObject(d *pb.Device) deviceJSON {
 		State:         enumWord(d.GetState(), "DEVICE_STATE_"),
 		Enrolled:      unix(d.GetEnrollTime()),
 		EnrolledBy:    d.GetEnrolledBy(),
+		TrustedFrom:   unix(d.GetTrustTime()),
 		LastSeen:      unix(d.GetLastSeenTime()),
 		Connected:     d.GetConnected(),
 		Revoked:       unix(d.GetRevokeTime()),
@@ -145,6 +147,7 @@ func showDevice(env *environment, d *pb.Device) error {
 	s.line("State", enumWord(d.GetState(), "DEVICE_STATE_"))
 	s.line("Enrolled", local(d.GetEnrollTime()))
 	s.line("Enrolled by", safe(d.GetEnrolledBy()))
+	s.line("Trusted from", local(d.GetTrustTime()))
 	s.line("Last seen", lastSeen(d))
 	s.line("Revoked", local(d.GetRevokeTime()))
 	s.line("Revoked by", safe(d.GetRevokedBy()))

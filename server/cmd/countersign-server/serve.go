@@ -45,7 +45,7 @@ On its first start it creates what is missing in the data directory and prints w
 
 on standard output. With --json-log, the line of the log whose msg is "serving" says the same. Its log goes to standard error, and holds no code, token, link or caller's address.
 
-The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
+The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
 }
 
 // Run serves.
@@ -141,6 +141,7 @@ func wire(ctx context.Context, s settings, d dataDir, all *secrets, store *bolts
 		Secrets:           keys,
 		ServerKey:         key,
 		DevicesPerAccount: s.DevicesPerAccount,
+		RecoveryWait:      s.RecoveryWait,
 		Log:               log,
 	})
 	if err != nil {
