@@ -1,6 +1,7 @@
 package window
 
 import (
+	"fmt"
 	"time"
 
 	"fyne.io/fyne/v2"
@@ -83,6 +84,19 @@ func (s *Sheet) Fingerprint(key string) {
 // Words adds the words of a key as a field.
 func (s *Sheet) Words(label, key string) {
 	s.page.field(style{size: 15, mono: true, color: s.page.palette.text}, s.page.messages.Say(label), agent.Fingerprint(key), "")
+}
+
+// Codes adds recovery codes in two columns, numbered.
+func (s *Sheet) Codes(codes []string) {
+	mono := style{size: 17, mono: true, color: s.page.palette.text}
+	rows := (len(codes) + 1) / 2
+	y := s.page.y
+	for i, c := range codes {
+		x := margin + float32(i/rows)*s.page.room()/2
+		line := fmt.Sprintf("%2d %s", i+1, c)
+		s.page.objects = append(s.page.objects, mono.draw(line, false, false, x, y+float32(i%rows)*mono.height(), 0)...)
+	}
+	s.page.gap(float32(rows)*mono.height() + 12)
 }
 
 // Rule adds a line between two things.

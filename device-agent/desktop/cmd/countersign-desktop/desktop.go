@@ -107,15 +107,22 @@ func (d *desktopAgent) clock(ctx context.Context) {
 			if !ok {
 				return
 			}
-			fyne.Do(func() {
-				d.bringBack()
-				d.home.open(link)
-			})
+			fyne.Do(func() { d.startedAgain(link) })
 		case <-ctx.Done():
 			fyne.Do(d.app.Quit)
 			return
 		}
 	}
+}
+
+// startedAgain brings up what the person wants to see who starts this program again.
+func (d *desktopAgent) startedAgain(link string) {
+	d.bringBack()
+	if link == "" && d.visible {
+		d.asking.RequestFocus() // she wants to see what is asked
+		return
+	}
+	d.home.open(link)
 }
 
 // start opens what is in the directory, as far as it goes without the person.

@@ -19,6 +19,8 @@ type home struct {
 	visible bool                // it is on the screen
 	sheet   func(*window.Sheet) // what is in it
 	live    bool                // the sheet says how it stands, and is drawn anew when that changes
+	kept    bool                // the sheet is shown once, and only its own button leaves it
+	next    func(*window.Sheet) // comes up after a sheet that is kept
 	shown   string
 }
 
@@ -49,6 +51,9 @@ func (h *home) open(link string) {
 }
 
 func (h *home) close() {
+	if h.kept {
+		return
+	}
 	h.visible = false
 	h.window.Hide()
 	if h.d.agent != nil {
@@ -58,8 +63,24 @@ func (h *home) close() {
 
 // turnTo puts another sheet up.
 func (h *home) turnTo(sheet func(*window.Sheet)) {
+	if h.kept {
+		h.next = sheet
+		return
+	}
 	h.sheet, h.live = sheet, false
 	h.draw()
+}
+
+// leave leaves a sheet that is shown once, for what has come up meanwhile or else for
+// what comes then.
+func (h *home) leave(then func()) {
+	next := h.next
+	h.kept, h.next = false, nil
+	if next != nil {
+		h.turnTo(next)
+	} else {
+		then()
+	}
 }
 
 // draw draws the sheet anew.
@@ -159,6 +180,7 @@ func (h *home) status(s *window.Sheet) {
 		s.Buttons(window.Button{Label: "home.show-away", Do: d.bringBack})
 	}
 	s.Buttons(window.Button{Label: "home.code", Do: d.getCode}, window.Button{Label: "home.devices", Do: h.listDevices})
+	s.Buttons(window.Button{Label: "home.recovery", Do: func() { h.turnTo(h.renew) }})
 	s.Buttons(window.Button{Label: "home.close", Do: h.close}, h.quit())
 }
 
@@ -187,14 +209,20 @@ func (h *home) passphrase(s *window.Sheet, wrong error) {
 	s.Buttons(window.Button{Label: "passphrase.unlock", Do: unlock}, h.quit())
 }
 
-// enrolled goes on when this device has become a trusted one.
-func (h *home) enrolled(state agent.State, passphrase string) {
+// enrolled goes on when this device has become a trusted one. Recovery codes are shown
+// now or never.
+func (h *home) enrolled(e agent.Enrolled, passphrase string) {
 	h.d.unlock(passphrase)
-	h.turnTo(func(s *window.Sheet) {
+	done := func(s *window.Sheet) {
 		s.Title("done.title")
-		s.Say("done.what", "account", state.Account)
-		s.Fingerprint(state.Device)
+		s.Say("done.what", "account", e.Account)
+		s.Fingerprint(e.Device)
 		s.Say("done.next")
 		s.Buttons(window.Button{Label: "done.ok", Do: func() { h.turnTo(h.status) }})
-	})
+	}
+	if len(e.RecoveryCodes) > 0 {
+		h.turnTo(h.recoveryCodes(e.State, e.RecoveryCodes, func() { h.turnTo(done) }))
+	} else {
+		h.turnTo(done)
+	}
 }

@@ -18,7 +18,16 @@ import (
 // kind is what this device is, as an enrolment says it.
 const kind = "desktop"
 
-// first is the first start: there are two ways to become a trusted device.
+// A way is how a device becomes trusted without an invitation. The zero way is by the
+// approval of one that is trusted.
+type way bool
+
+const (
+	byDevice   way = false
+	byRecovery way = true // with a recovery code
+)
+
+// first is the first start: there are three ways to become a trusted device.
 func (h *home) first(s *window.Sheet) {
 	s.Title("first.title")
 	s.Say("first.what")
@@ -27,7 +36,10 @@ func (h *home) first(s *window.Sheet) {
 	s.Buttons(window.Button{Label: "first.use-invitation", Do: func() { h.turnTo(h.invitation("", nil)) }})
 	s.Rule()
 	s.Say("first.ask")
-	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.turnTo(h.ask(agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.turnTo(h.ask(byDevice, agent.Asking{Name: hostName()}, nil)) }})
+	s.Rule()
+	s.Say("first.recovery")
+	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.turnTo(h.ask(byRecovery, agent.Asking{Name: hostName()}, nil)) }})
 	s.Rule()
 	s.Buttons(h.quit())
 }
@@ -81,9 +93,9 @@ func (h *home) enroll(e agent.Enrollment, link string) {
 	e.Dir, e.Kind = h.d.dir, kind
 	h.wait()
 	h.do(func(ctx context.Context) error {
-		state, err := agent.Enroll(ctx, e)
+		enrolled, err := agent.Enroll(ctx, e)
 		if err == nil {
-			fyne.Do(func() { h.enrolled(state, e.Passphrase) })
+			fyne.Do(func() { h.enrolled(enrolled, e.Passphrase) })
 		}
 		return err
 	}, func(err error) { h.turnTo(h.invitation(link, err)) })
@@ -107,10 +119,15 @@ func (h *home) do(fn func(context.Context) error, failed func(error)) {
 }
 
 // ask asks for whom to ask to trust this device.
-func (h *home) ask(in agent.Asking, problem error) func(*window.Sheet) {
+func (h *home) ask(by way, in agent.Asking, problem error) func(*window.Sheet) {
 	return func(s *window.Sheet) {
-		s.Title("ask-trust.title")
-		s.Say("ask-trust.what")
+		if by == byRecovery {
+			s.Title("recover.title")
+			s.Say("recover.what")
+		} else {
+			s.Title("ask-trust.title")
+			s.Say("ask-trust.what")
+		}
 		if problem != nil {
 			s.Told(problem.Error())
 		}
@@ -128,26 +145,34 @@ func (h *home) ask(in agent.Asking, problem error) func(*window.Sheet) {
 			h.do(func(ctx context.Context) error {
 				key, err := agent.ServerKey(ctx, in.Server.Address)
 				if err == nil {
-					fyne.Do(func() { h.turnTo(h.compare(in, key)) })
+					fyne.Do(func() { h.turnTo(h.compare(by, in, key)) })
 				}
 				return err
-			}, func(err error) { h.turnTo(h.ask(in, err)) })
+			}, func(err error) { h.turnTo(h.ask(by, in, err)) })
 		}})
 	}
 }
 
 // compare has the server's key compared with what a trusted device shows.
-func (h *home) compare(in agent.Asking, key string) func(*window.Sheet) {
+func (h *home) compare(by way, in agent.Asking, key string) func(*window.Sheet) {
 	return func(s *window.Sheet) {
 		s.Title("compare.title")
-		s.Say("compare.what")
+		if by == byRecovery {
+			s.Say("compare.paper")
+		} else {
+			s.Say("compare.what")
+		}
 		s.Fingerprint(key)
 		s.Strong("compare.why")
 		s.Buttons(
-			window.Button{Label: "compare.no", Do: func() { h.turnTo(h.ask(in, errors.New(h.d.messages.Say("compare.refused")))) }},
+			window.Button{Label: "compare.no", Do: func() { h.turnTo(h.ask(by, in, errors.New(h.d.messages.Say("compare.refused")))) }},
 			window.Button{Label: "compare.yes", Do: func() {
 				in.Server.Pin = key
-				h.askTrust(in)
+				if by == byRecovery {
+					h.recover(in)
+				} else {
+					h.askTrust(in)
+				}
 			}})
 	}
 }
@@ -161,14 +186,14 @@ func (h *home) askTrust(in agent.Asking) {
 			fyne.Do(func() { h.asked(c, in.Passphrase, nil) })
 		}
 		return err
-	}, func(err error) { h.turnTo(h.ask(in, err)) })
+	}, func(err error) { h.turnTo(h.ask(byDevice, in, err)) })
 }
 
 // asked waits for the code that a trusted device shows after Allow.
 func (h *home) asked(c *agent.Candidate, passphrase string, problem error) {
 	state := c.State()
 	if state.Phase == agent.Trusted {
-		h.enrolled(state, passphrase)
+		h.enrolled(agent.Enrolled{State: state}, passphrase)
 		return
 	}
 	h.turnTo(func(s *window.Sheet) {
@@ -190,7 +215,7 @@ func (h *home) asked(c *agent.Candidate, passphrase string, problem error) {
 			h.do(func(ctx context.Context) error {
 				state, err := c.Complete(ctx, digits)
 				if err == nil {
-					fyne.Do(func() { h.enrolled(state, passphrase) })
+					fyne.Do(func() { h.enrolled(agent.Enrolled{State: state}, passphrase) })
 				}
 				return err
 			}, func(err error) {
@@ -218,6 +243,8 @@ func (h *home) begun(s *window.Sheet) {
 			h.fail(err)
 		case state.Phase == agent.Asked:
 			h.askTrust(agent.Asking{Dir: h.d.dir, Kind: kind, Name: state.Name, Passphrase: passphrase.Text})
+		case state.Phase == agent.Recovering:
+			h.recover(agent.Asking{Dir: h.d.dir, Kind: kind, Name: state.Name, Passphrase: passphrase.Text})
 		default:
 			h.enroll(agent.Enrollment{Passphrase: passphrase.Text}, "")
 		}
