@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/driver/software"
 	"fyne.io/fyne/v2/test"
 	"fyne.io/fyne/v2/theme"
 
@@ -143,7 +144,7 @@ func draw(t *testing.T, language string, variant fyne.ThemeVariant, scale float3
 	w := test.NewTempWindow(t, f.Content())
 	w.SetPadded(false)
 	if scale != 0 {
-		w.Canvas().(test.WindowlessCanvas).SetScale(scale)
+		w.Canvas().(software.WindowlessCanvas).SetScale(scale)
 	}
 	f.Show(v)
 	w.Resize(fyne.NewSize(faceWidth, faceHigh))
