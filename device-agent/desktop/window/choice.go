@@ -19,6 +19,7 @@ type choice struct {
 
 	clicked func()
 	key     func(name fyne.KeyName, pressed bool)
+	gained  func() // the keyboard has come to it; may be nil
 
 	hovered, focused bool
 }
@@ -42,7 +43,13 @@ func (c *choice) TypedKey(e *fyne.KeyEvent) {
 func (c *choice) TypedRune(rune) {}
 
 // FocusGained implements [fyne.Focusable].
-func (c *choice) FocusGained() { c.focused = true; c.Refresh() }
+func (c *choice) FocusGained() {
+	c.focused = true
+	if c.gained != nil {
+		c.gained()
+	}
+	c.Refresh()
+}
 
 // FocusLost implements [fyne.Focusable].
 func (c *choice) FocusLost() { c.focused = false; c.Refresh() }

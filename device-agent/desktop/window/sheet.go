@@ -18,20 +18,24 @@ import (
 // read, fields to fill in, and buttons. A press counts only when the sheet has been
 // there for [desk.MinLook].
 type Sheet struct {
-	page  page
-	made  time.Time
-	first fyne.Focusable // the first field to fill in
+	page   page
+	made   time.Time
+	first  fyne.Focusable // the first field to fill in
+	scroll *container.Scroll
 }
 
 // The size of the window with the sheets. What is longer is scrolled.
 const (
 	sheetWidth = 520
-	sheetHigh  = 560
+	sheetHigh  = 620
 )
 
 // NewSheet returns an empty sheet.
 func NewSheet(m *Messages, p *Palette) *Sheet {
-	return &Sheet{page: page{messages: m, palette: p, width: sheetWidth, y: margin}, made: time.Now()}
+	return &Sheet{
+		page: page{messages: m, palette: p, width: sheetWidth, y: margin}, made: time.Now(),
+		scroll: container.NewVScroll(nil),
+	}
 }
 
 // Title adds a headline.
@@ -133,6 +137,8 @@ type Button struct {
 // Buttons adds buttons beside each other.
 func (s *Sheet) Buttons(buttons ...Button) {
 	objects := make([]fyne.CanvasObject, len(buttons))
+	s.page.gap(6)
+	y := s.page.y
 	for i, b := range buttons {
 		press := func() {
 			if time.Since(s.made) >= desk.MinLook {
@@ -147,6 +153,7 @@ func (s *Sheet) Buttons(buttons ...Button) {
 					press()
 				}
 			},
+			gained: func() { s.reveal(y) },
 		}
 		c.ExtendBaseWidget(c)
 		objects[i] = c
@@ -161,9 +168,17 @@ func (s *Sheet) Content() fyne.CanvasObject {
 	back := canvas.NewRectangle(s.page.palette.background)
 	back.Resize(fyne.NewSize(sheetWidth, high))
 	paper := container.New(fixed{fyne.NewSize(sheetWidth, high)}, append([]fyne.CanvasObject{back}, s.page.objects...)...)
-	scroll := container.NewVScroll(paper)
-	scroll.SetMinSize(fyne.NewSize(sheetWidth, sheetHigh))
-	return scroll
+	s.scroll.Content = paper
+	s.scroll.SetMinSize(fyne.NewSize(sheetWidth, sheetHigh))
+	return s.scroll
+}
+
+// reveal scrolls to a button that the keyboard has come to.
+func (s *Sheet) reveal(y float32) {
+	top := s.scroll.Offset.Y
+	if y < top+margin || y+buttonHigh > top+sheetHigh {
+		s.scroll.ScrollToOffset(fyne.NewPos(0, max(0, y-sheetHigh/2)))
+	}
 }
 
 // First returns the first field to fill in, or nil.
