@@ -65,7 +65,11 @@ func (a *adminService) GetAccount(ctx context.Context, req *pb.GetAccountRequest
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetAccountResponse{Account: accountMessage(&account), Devices: a.server.deviceMessages(devices)}, nil
+	m := accountMessage(&account)
+	if err := a.addLanes(ctx, m); err != nil {
+		return nil, err
+	}
+	return &pb.GetAccountResponse{Account: m, Devices: a.server.deviceMessages(devices)}, nil
 }
 
 // SuspendAccount implements the API.

@@ -56,6 +56,7 @@ var methods = map[string]method{
 	"/countersign.v1.DeviceService/CreateRecoveryCodes": {device, true},
 	"/countersign.v1.DeviceService/ListDevices":         {device, false},
 	"/countersign.v1.DeviceService/RevokeDevice":        {device, true},
+	"/countersign.v1.DeviceService/Unlock":              {device, true},
 	"/countersign.v1.DeviceService/UpdateDevice":        {device, true},
 	"/countersign.v1.DeviceService/GetSelf":             {device, false},
 
@@ -70,6 +71,7 @@ var methods = map[string]method{
 	"/countersign.v1.AdminService/GetAccount":             {administrator, false},
 	"/countersign.v1.AdminService/SuspendAccount":         {administrator, true},
 	"/countersign.v1.AdminService/ResumeAccount":          {administrator, true},
+	"/countersign.v1.AdminService/UnlockAccount":          {administrator, true},
 	"/countersign.v1.AdminService/CreateInvitation":       {administrator, true},
 	"/countersign.v1.AdminService/ListAccountDevices":     {administrator, false},
 	"/countersign.v1.AdminService/GetAccountDevice":       {administrator, false},

@@ -119,7 +119,7 @@ func deviceState(state approval.DeviceState) pb.DeviceState {
 func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
 	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended}
 	for _, p := range screen.Prompts {
-		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document})
+		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document, Silent: p.Silent})
 	}
 	for _, c := range screen.Codes {
 		m.Codes = append(m.Codes, &pb.OutstandingCode{
@@ -164,6 +164,8 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 		DenyReason:       s.DenyReason,
 		TrustedDevices:   int32(s.Trusted),
 		ConnectedDevices: int32(s.Connected),
+		Lane:             string(s.Lane),
+		Silent:           string(s.Silent),
 	}
 	if state == approval.Cancelled {
 		m.CancelCause = string(s.CancelCause)

@@ -158,6 +158,8 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES
 	case approval.ReasonCodeWrong:
 		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_CODE_WRONG
+	case approval.ReasonRateLimited:
+		return codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_RATE_LIMITED
 	case approval.ReasonCodeRefused:
 		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_CODE_REFUSED
 	case approval.ReasonCodesClosed:

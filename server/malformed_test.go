@@ -175,7 +175,7 @@ func dump(t *testing.T, store approval.Store) string {
 	var all strings.Builder
 	err := store.View(t.Context(), func(tx approval.Tx) error {
 		for _, bucket := range []string{"accounts", "devices_of_account", "keys", "invitations", "applications", "tokens", "sign_ins",
-			"open", "asked", "requested_codes", "failures", "recovery", "recovery_tries", "trust_requests", "records"} {
+			"open", "asked", "requested_codes", "failures", "recovery", "recovery_tries", "ringing", "requesters", "records"} {
 			for key, value := range tx.Ascend(bucket, "") {
 				fmt.Fprintf(&all, "%s/%s = %s\n", bucket, key, value)
 			}

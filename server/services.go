@@ -181,6 +181,7 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 			Session: r.GetSession(),
 		},
 		Message: req.GetMessage(),
+		Token:   r.GetToken(),
 	})
 	if err != nil {
 		return nil, err
@@ -214,6 +215,8 @@ func (g *signInService) VerifySignIn(ctx context.Context, req *pb.VerifySignInRe
 			DeviceId:    admission.Receipt.Device,
 			ApprovalKey: key,
 		},
+		RequesterToken:           admission.RequesterToken,
+		RequesterTokenExpireTime: timestamp(admission.RequesterExpires),
 	}, nil
 }
 

@@ -51,7 +51,7 @@ type Prompter interface {
 // Prompts and codes end at their time also if no further Screen says so, as when
 // the connection is lost: who shows them looks at the clock.
 type Screen struct {
-	Prompts   []Prompt // that can be answered, oldest first
+	Prompts   []Prompt // that can be answered: first those that ring, then the silent ones; oldest first
 	Codes     []Code   // that this device has earned and that are good still, oldest first
 	Suspended bool     // the account is suspended, and nothing can be answered
 	Connected bool     // the server answers; if not, nobody is asked here
@@ -63,6 +63,13 @@ type Screen struct {
 // words: show them through text.Isolate.
 type Prompt struct {
 	statement.Prompt
+
+	// Silent is whether it must ring nobody: the account was asked too often
+	// lately, or such a request was said not to be the person. Show it behind
+	// the others, without a bell and without taking the screen, and say so. The
+	// server says this; it is not signed.
+	Silent bool
+
 	document []byte        // as it came
 	ahead    time.Duration // of this device's clock against the server's
 }

@@ -56,6 +56,23 @@ func (a *Agent) Revoke(ctx context.Context, device, reason string) (*countersign
 	return response.GetDevice(), nil
 }
 
+// Unlock clears, by a signed statement, the counts of wrong codes, the gaps and
+// the silences of this device's account.
+func (a *Agent) Unlock(ctx context.Context) error {
+	_, err := submitNow(ctx, a, submission[*countersignv1.UnlockResponse]{
+		sign: func(counter uint64, serverKey string) (string, error) {
+			return statement.Sign(a.keys.Approval, statement.Unlock{
+				Account: a.state.Account, ApprovalKey: a.approvalKey, Aud: a.state.Deployment, Counter: counter,
+				Device: a.state.Device, Iat: time.Now().Unix(), ServerKey: serverKey,
+			})
+		},
+		send: func(ctx context.Context, conn *Conn, signed string) (*countersignv1.UnlockResponse, error) {
+			return countersignv1.NewDeviceServiceClient(conn).Unlock(ctx, &countersignv1.UnlockRequest{Statement: signed})
+		},
+	})
+	return err
+}
+
 // Rename gives this device another name on the server, and here.
 func (a *Agent) Rename(ctx context.Context, name string) error {
 	if err := validName(name); err != nil {

@@ -43,7 +43,7 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 	ahead := clockAhead(message.GetServerTime(), now)
 	for _, m := range message.GetPrompts() {
 		p, err := a.readPrompt(m.GetSignInId(), m.GetDocument())
-		p.ahead = ahead
+		p.ahead, p.Silent = ahead, m.GetSilent()
 		if err == nil && s.asks(p.SignIn) {
 			err = errors.New("the server sent it twice")
 		}
@@ -56,6 +56,15 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 		}
 		s.prompts = append(s.prompts, p)
 	}
+	slices.SortStableFunc(s.prompts, func(p, q Prompt) int {
+		switch {
+		case p.Silent == q.Silent:
+			return 0
+		case p.Silent:
+			return 1
+		}
+		return -1
+	})
 	for _, m := range message.GetCodes() {
 		c, err := a.readCode(m.GetSignInId(), m.GetDocument(), m.GetCode(), m.GetExpireTime().AsTime(), ahead)
 		if err == nil && s.holdsCode(c.Prompt.SignIn) {

@@ -160,6 +160,18 @@ func revocation() Revocation {
 	}
 }
 
+func unlock() Unlock {
+	return Unlock{
+		Account:     "ada",
+		ApprovalKey: keyID(approvalKey),
+		Aud:         deployment,
+		Counter:     3,
+		Device:      device,
+		Iat:         now,
+		ServerKey:   server,
+	}
+}
+
 func grant() Grant {
 	return Grant{
 		Acr:      "urn:countersign:acr:code",
@@ -216,6 +228,7 @@ func samples() []sample {
 		newSample("recovery renewal", approvalKey, recoveryRenewal()),
 		newSample("revocation", approvalKey, revocation()),
 		newSample("revocation without a reason", approvalKey, quiet),
+		newSample("unlock", approvalKey, unlock()),
 		newSample("grant", serverKey, grant()),
 	}
 }

@@ -97,6 +97,17 @@ type Revocation struct {
 	ServerKey   string `json:"server_key"`       // as in Decision
 }
 
+// An Unlock asks the server to forget the account's wrong codes, gaps and silences.
+type Unlock struct {
+	Account     string `json:"account"`
+	ApprovalKey string `json:"approval_key"` // key id
+	Aud         string `json:"aud"`          // deployment id
+	Counter     uint64 `json:"counter"`      // as in Decision
+	Device      string `json:"device"`       // device id
+	Iat         int64  `json:"iat"`          // Unix seconds
+	ServerKey   string `json:"server_key"`   // as in Decision
+}
+
 // A Grant tells an application that a sign-in was verified. It is signed by the
 // server and is a JWT (RFC 7519).
 type Grant struct {
@@ -117,6 +128,7 @@ func (Decision) typ() string        { return "countersign-decision+jws" }
 func (CodeRequest) typ() string     { return "countersign-code-request+jws" }
 func (RecoveryRenewal) typ() string { return "countersign-recovery-renewal+jws" }
 func (Revocation) typ() string      { return "countersign-revocation+jws" }
+func (Unlock) typ() string          { return "countersign-unlock+jws" }
 func (Grant) typ() string           { return "countersign-grant+jwt" }
 
 func (e Enrollment) keys(string) (kid, signedBy string)      { return e.Device, e.ApprovalKey.keyID() }
@@ -124,6 +136,8 @@ func (d Decision) keys(string) (kid, signedBy string)        { return d.Device, 
 func (c CodeRequest) keys(string) (kid, signedBy string)     { return c.Device, c.ApprovalKey }
 func (r RecoveryRenewal) keys(string) (kid, signedBy string) { return r.Device, r.ApprovalKey }
 func (r Revocation) keys(string) (kid, signedBy string)      { return r.Device, r.ApprovalKey }
+
+func (u Unlock) keys(string) (kid, signedBy string) { return u.Device, u.ApprovalKey }
 
 // A grant names no key in its payload: its kid is the key itself.
 func (Grant) keys(keyID string) (kid, signedBy string) { return keyID, keyID }
@@ -204,6 +218,18 @@ func (r Revocation) check() error {
 		rule{"reason", validText(r.Reason)},
 		rule{"revoked", pin.ValidKeyID(r.Revoked)},
 		rule{"server_key", pin.ValidKeyID(r.ServerKey)},
+	)
+}
+
+func (u Unlock) check() error {
+	return obey(
+		rule{"account", ValidAccount(u.Account)},
+		rule{"approval_key", pin.ValidKeyID(u.ApprovalKey)},
+		rule{"aud", ValidDeployment(u.Aud)},
+		rule{"counter", validCounter(u.Counter)},
+		rule{"device", pin.ValidKeyID(u.Device)},
+		rule{"iat", validTime(u.Iat)},
+		rule{"server_key", pin.ValidKeyID(u.ServerKey)},
 	)
 }
 

@@ -243,6 +243,18 @@ func TestCodeRequestRules(t *testing.T) {
 	})
 }
 
+func TestUnlockRules(t *testing.T) {
+	checkChanges(t, unlock(), map[string]func(*Unlock){
+		"account":      func(u *Unlock) { u.Account = "" },
+		"approval key": func(u *Unlock) { u.ApprovalKey = u.ApprovalKey[1:] },
+		"aud":          func(u *Unlock) { u.Aud = "" },
+		"counter":      func(u *Unlock) { u.Counter = 1 << 53 },
+		"device":       func(u *Unlock) { u.Device = "" },
+		"iat":          func(u *Unlock) { u.Iat = 0 },
+		"server key":   func(u *Unlock) { u.ServerKey = "" },
+	})
+}
+
 func TestRecoveryRules(t *testing.T) {
 	checkChanges(t, recoveryRenewal(), map[string]func(*RecoveryRenewal){
 		"no account":    func(r *RecoveryRenewal) { r.Account = "" },

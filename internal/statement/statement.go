@@ -21,6 +21,7 @@
 //	CodeRequest      countersign-code-request+jws
 //	RecoveryRenewal  countersign-recovery-renewal+jws
 //	Revocation       countersign-revocation+jws
+//	Unlock           countersign-unlock+jws
 //	Grant            countersign-grant+jwt
 //
 // base64url has no padding and its spare bits are zero. The whole has at most
@@ -74,7 +75,7 @@ func refuse(format string, args ...any) error {
 
 // A Payload is what a statement says. The set of its types is closed.
 type Payload interface {
-	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Grant
+	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Unlock | Grant
 
 	// typ returns the type in the header.
 	typ() string

@@ -40,6 +40,14 @@
 // at all: they are derived from keys that lie outside the store ([Secrets]),
 // so a copy of the store lets nobody in. records.go draws the layout.
 //
+// # Who asks
+//
+// Each sign-in is in a [Lane] from its beginning: a known requester, a stranger,
+// or a device that asks to be trusted. What may be open (room.go), what may
+// ring (ringing.go) and how many wrong codes are borne (failures.go) is counted
+// for each lane, so that strangers close nothing of the owner's own way in. What
+// must not ring is opened in silence. Denials and revocations are never counted.
+//
 // # What is deliberately not here
 //
 // The time in a statement is put on record and decides nothing: a device with

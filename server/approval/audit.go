@@ -49,6 +49,9 @@ const (
 	EventCodeRequested      Event = "code.requested"
 	EventCodeWrong          Event = "code.wrong"
 	EventCodesClosed        Event = "account.codes_closed"
+	EventSourceSilenced     Event = "account.source_silenced"
+	EventLaneSilenced       Event = "account.strangers_silenced"
+	EventUnlocked           Event = "account.unlocked"
 )
 
 // Events returns every event, for documentation tests.
@@ -60,5 +63,6 @@ func Events() []Event {
 		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
+		EventSourceSilenced, EventLaneSilenced, EventUnlocked,
 	}
 }

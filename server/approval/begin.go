@@ -17,17 +17,22 @@ type Request struct {
 	Account   string
 	Requester Requester
 	Message   string
+
+	// Token is what VerifySignIn gave the requester at an earlier sign-in, if
+	// it has one.
+	Token string
 }
 
-// BeginSignIn opens a sign-in and rings the account's devices. If the same
-// requester has one open, that one is returned and nobody is rung again.
+// BeginSignIn opens a sign-in and rings the account's devices, or opens it in
+// silence ([SignIn.Silent]). If the same requester has one open that asks for
+// the same, that one is returned and nobody is rung again.
 func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (SignIn, error) {
 	now := b.now()
 	id := newSignInID(now)
 	var begun SignIn
-	var ring []string
+	var ring rings
 	err := b.store.Update(ctx, func(tx Tx) error {
-		ring = nil
+		ring = rings{}
 		app, err := applicationByToken(tx, token)
 		if err != nil {
 			return err
@@ -46,7 +51,11 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if len(devices) == 0 {
 			return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", a.Name)
 		}
-		asked := app.ID + "/" + a.Name + "/" + r.hash()
+		lane, known, err := b.laneOf(tx, app, a.Name, r.Token, now)
+		if err != nil {
+			return err
+		}
+		asked := app.ID + "/" + a.Name + "/" + r.hash(known)
 		if old, err := openAsked(tx, asked, now); err != nil || old != nil {
 			if old != nil {
 				begun = *old
@@ -58,18 +67,37 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err != nil {
 			return err
 		}
-		if len(open) >= maxOpenSignIns {
-			return refuse(ReasonTooManySignIns, "The account %s has %d open sign-ins, which is the most. Wait until one is answered or has expired.", a.Name, len(open))
+		ringing, err := loadRinging(tx, a.Name, now)
+		if err != nil {
+			return err
 		}
 		policy := app.Policy.WithDefaults()
 		begun = SignIn{
-			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name, Lane: LaneUnknown,
+			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name, Lane: lane, Known: known, Source: requesterSource(r.Requester.Address, app.ID),
 			Requester: r.Requester, Message: r.Message,
 			Begun: now, Expires: now.Add(policy.PromptLifetime), CodeLifetime: policy.CodeLifetime, MaxTries: policy.Tries,
 			Recorded: Pending,
 		}
+		leaves, err := begun.enter(open, ringing, now)
+		if err != nil {
+			return err
+		}
+		if leaves != nil {
+			if err := cancelOpen(tx, now, a.Name, CancelMadeRoom, &ring, func(s *SignIn) bool { return s.ID == leaves.ID }); err != nil {
+				return err
+			}
+		}
+		detail := string(lane)
+		if begun.Silent = ringing.silence(lane, begun.Source, now); begun.Silent == "" {
+			ringing.rang(lane, begun.Source, now)
+			if err := ringing.save(tx, a.Name); err != nil {
+				return err
+			}
+		} else {
+			detail += ", silent: " + string(begun.Silent)
+		}
 		if err := recordSignIn(tx, now, &begun, Record{
-			Event: EventSignInBegun, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: r.Requester.Address,
+			Event: EventSignInBegun, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: r.Requester.Address, Detail: detail,
 		}); err != nil {
 			return err
 		}
@@ -79,14 +107,14 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err := tx.Put(bucketSignInsOf, a.Name+"/"+id, present); err != nil {
 			return err
 		}
-		ring = devices
+		ring.devices = devices
 		b.count(&begun, devices)
 		return saveSignIn(tx, now, &begun)
 	})
 	if err != nil {
 		return SignIn{}, err
 	}
-	b.hub.ring(ring)
+	b.hub.ring(ring.devices, ring.signIns...)
 	return begun, nil
 }
 
@@ -109,6 +137,9 @@ func (r *Request) check() error {
 	if s := r.Requester.Session; len(s) > 128 || strings.ContainsFunc(s, func(c rune) bool { return c < '!' || c > '~' }) {
 		return invalidField("requester.session", "want at most 128 visible ASCII characters")
 	}
+	if t := r.Token; len(t) > 128 || strings.ContainsFunc(t, func(c rune) bool { return c < '!' || c > '~' }) {
+		return invalidField("requester.token", "want what VerifySignIn returned, or nothing")
+	}
 	if len(r.Requester.Address) > 64 {
 		return invalidField("requester.address", "want an IP address")
 	}
@@ -122,10 +153,11 @@ func (r *Request) check() error {
 }
 
 // hash names who asks and for what: only who asks for the very same again is
-// given the open sign-in, which somebody may have allowed by now.
-func (r *Request) hash() string {
+// given the open sign-in, which somebody may have allowed by now. A requester
+// that is known is another than a stranger who says the same.
+func (r *Request) hash(known string) string {
 	h := sha256.New()
-	for _, p := range []string{r.Requester.Session, r.Requester.Address, r.Requester.Place, r.Requester.Device, r.Requester.Program, r.Message} {
+	for _, p := range []string{r.Requester.Session, r.Requester.Address, r.Requester.Place, r.Requester.Device, r.Requester.Program, r.Message, known} {
 		h.Write([]byte(p))
 		h.Write([]byte{0}) // no part holds a NUL
 	}

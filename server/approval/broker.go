@@ -40,7 +40,6 @@ type Config struct {
 const (
 	defaultDevices        = 20
 	maxDevices            = 100
-	maxOpenSignIns        = 12              // pending and approved ones of an account
 	requestedCodeLifetime = 5 * time.Minute // of a code without a prompt
 	grantLifetime         = 2 * time.Minute
 	invitationLifetime    = 10 * time.Minute // NIST SP 800-63B-4, 4.1.2.2

@@ -106,8 +106,8 @@ func TestS2DontAllow(t *testing.T) {
 			t.Errorf("%s has no statement", r.Event)
 		}
 	}
-	if len(events) != 3 || events[1] != approval.EventSignInDenied || events[2] != approval.EventDenyReason {
-		t.Errorf("record = %v, want begun, denied, deny_reason", events)
+	if len(events) != 4 || events[1] != approval.EventSignInDenied || events[2] != approval.EventDenyReason || events[3] != approval.EventSourceSilenced {
+		t.Errorf("record = %v, want begun, denied, deny_reason, source_silenced", events)
 	}
 }
 
@@ -161,9 +161,13 @@ func TestAskingAgainRingsNobody(t *testing.T) {
 	if again := ask(files, "a"); again != first || rung() {
 		t.Errorf("asking again = %s, want %s and no ring", again, first)
 	}
-	for _, other := range []string{ask(files, "b"), ask(mail, "a"), ask(files, "")} {
-		if other == first {
+	for _, other := range [][2]string{{files, "b"}, {mail, "a"}, {files, ""}} {
+		id := ask(other[0], other[1])
+		if id == first {
 			t.Error("another requester got the same sign-in")
+		}
+		if _, err := w.broker.CancelSignIn(t.Context(), other[0], id); err != nil {
+			t.Fatal(err)
 		}
 	}
 	mac.allow(first)
@@ -247,11 +251,11 @@ func TestTheLimitsHold(t *testing.T) {
 		}
 		_, err := w.broker.EnrollDevice(t.Context(), w.newDevice().enrolling(w.invite("ada")))
 		wantReason(t, "the 21st device", err, approval.ReasonTooManyDevices)
-		for range 12 {
+		for range 3 {
 			w.begin(files, "ada")
 		}
-		_, err = w.broker.BeginSignIn(t.Context(), files, approval.Request{Account: "ada"})
-		wantReason(t, "the 13th open sign-in", err, approval.ReasonTooManySignIns)
+		_, err = w.broker.BeginSignIn(t.Context(), files, w.asking("ada", "", "203.0.113.7"))
+		wantReason(t, "the 4th open sign-in by unknown requesters", err, approval.ReasonTooManySignIns)
 		time.Sleep(5 * time.Minute)
 		w.begin(files, "ada")
 

@@ -32,10 +32,11 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	now := b.now()
 	var answer Code
 	var refusal *Error
-	var noted bool
+	var noted, notMe, strangersSilent bool
 	var ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
 		answer, refusal, noted, ring = Code{}, nil, false, nil
+		notMe, strangersSilent = false, false
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
@@ -80,6 +81,11 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			}); err != nil {
 				return err
 			}
+			if notMe = s.DenyReason != statement.NotMe && after.DenyReason == statement.NotMe; notMe {
+				if strangersSilent, err = wasNotMe(tx, now, &after, Record{Actor: Actor{Kind: ActorServer}, Device: device}); err != nil {
+					return err
+				}
+			}
 			ring = b.trustedIDs(tx, s.Account, now)
 			if err := saveSignIn(tx, now, &after); err != nil {
 				return err
@@ -92,6 +98,9 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	}
 	b.hub.ring(ring, d.SignIn)
 	b.warnCopied(noted, device)
+	if notMe {
+		b.log.Warn("the owner says that a sign-in was not hers: somebody may know the password", "account", d.Account, "sign_in", d.SignIn, "strangers_silent", strangersSilent)
+	}
 	if refusal == nil || refusal == errCopied {
 		b.log.Info("decision", "sign_in", d.SignIn, "account", d.Account, "device", device, "decision", d.Decision, "reason", d.Reason)
 	}

@@ -16,10 +16,11 @@ type Device struct {
 	Kind        string // as in statement.Enrollment; says nothing about trust
 	KeyStorage  string // likewise
 	ApprovalKey statement.JWK
-	ApprovalID  string // key id of ApprovalKey
-	Counter     uint64 // of the newest statement by this device
-	Newest      string // SHA-256 of what that statement signed, in base64
-	Stale       stale  // statements whose counter did not rise
+	ApprovalID  string      // key id of ApprovalKey
+	Counter     uint64      // of the newest statement by this device
+	Newest      string      // SHA-256 of what that statement signed, in base64
+	Stale       stale       // statements whose counter did not rise
+	Calls       []time.Time `json:",omitempty"` // in the last hour, that were put on record
 	Enrolled    time.Time
 	EnrolledBy  Actor
 	LastSeen    time.Time // to the minute

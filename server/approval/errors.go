@@ -46,6 +46,7 @@ const (
 	ReasonCodeWrong
 	ReasonCodeRefused
 	ReasonCodesClosed
+	ReasonRateLimited
 	reasonEnd
 )
 

@@ -10,7 +10,7 @@ func (b *Broker) Restore(t time.Time) { b.restored = t }
 func Buckets() []string {
 	return []string{
 		bucketMeta, bucketAccounts, bucketDevices, bucketDevicesOf, bucketKeys, bucketInvitations, bucketApplications,
-		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketTrustRequests, bucketCandidates, bucketFailures,
+		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketRinging, bucketRequesters, bucketCandidates, bucketFailures,
 		bucketRecovery, bucketRecoveryTries,
 		bucketRecords, bucketRecordsOfAccount,
 	}

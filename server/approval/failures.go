@@ -81,21 +81,51 @@ func (f *failures) within(kind codeKind, window time.Duration, now time.Time) in
 }
 
 // wrong counts a wrong code, which is one however many kinds it was compared
-// with. It reports whether that has closed the lane.
-func (f *failures) wrong(lane Lane, now time.Time, kinds ...codeKind) (closed bool) {
+// with.
+func (f *failures) wrong(lane Lane, now time.Time, kinds ...codeKind) {
 	if f.Times == nil {
 		f.Times = map[codeKind][]time.Time{}
 	}
 	for _, kind := range kinds {
 		f.Times[kind] = append(slices.DeleteFunc(f.Times[kind], func(t time.Time) bool { return now.Sub(t) >= longestWindow }), now)
 	}
-	f.Run++
-	if f.Run < longestRun[lane] || !f.Closed.IsZero() {
-		return false
+	if f.Run++; f.Run >= longestRun[lane] && f.Closed.IsZero() {
+		f.Closed = now
 	}
-	f.Closed = now
-	return true
 }
 
 // right ends the run of wrong codes, and clears nothing else.
 func (f *failures) right() { f.Run = 0 }
+
+// barredUntil returns when codes of the kind are compared again after too many
+// wrong ones; zero if they are now.
+func (f *failures) barredUntil(kind codeKind, now time.Time) time.Time {
+	var until time.Time
+	for _, b := range failureBudgets[kind] {
+		if f.within(kind, b.window, now) < b.most {
+			continue
+		}
+		times := f.Times[kind]
+		if ends := times[len(times)-b.most].Add(b.window); ends.After(until) {
+			until = ends
+		}
+	}
+	return until
+}
+
+// closed says until when no code of one of the kinds is compared, "" if all are.
+func (f *failures) closed(now time.Time, kinds ...codeKind) string {
+	if !f.Closed.IsZero() {
+		return "until it is unlocked"
+	}
+	var until time.Time
+	for _, kind := range kinds {
+		if t := f.barredUntil(kind, now); t.After(until) {
+			until = t
+		}
+	}
+	if until.IsZero() {
+		return ""
+	}
+	return "until " + until.UTC().Format(time.RFC3339)
+}

@@ -39,8 +39,10 @@ import (
 //	  <application>/<account>/<hash>    newest sign-in of that requester, as text
 //	requested_codes
 //	  <account>                         requestedCode, at most one
-//	trust_requests
-//	  <account>                         trustRequests
+//	ringing
+//	  <account>                         ringing
+//	requesters                          those that are known
+//	  <account>/<application>/<hash of token>  knownRequester
 //	candidates
 //	  <device>                          newest sign-in in which the device asks to be trusted, as text
 //	failures
@@ -67,7 +69,8 @@ const (
 	bucketOpen             = "open"
 	bucketAsked            = "asked"
 	bucketRequestedCodes   = "requested_codes"
-	bucketTrustRequests    = "trust_requests"
+	bucketRinging          = "ringing"
+	bucketRequesters       = "requesters"
 	bucketCandidates       = "candidates"
 	bucketFailures         = "failures"
 	bucketRecovery         = "recovery"

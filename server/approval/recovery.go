@@ -158,6 +158,9 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 			noted, err = noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
+		if err := c.device.called(now); err != nil {
+			return err
+		}
 		if codes, err = b.makeRecoveryCodes(tx, now, c.account.Name, id, device, claims.digest()); err != nil {
 			return err
 		}

@@ -28,6 +28,9 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 		if old == name {
 			return nil
 		}
+		if err := c.device.called(now); err != nil {
+			return err
+		}
 		if _, err := record(tx, now, Record{
 			Event: EventDeviceRenamed, Actor: Actor{Kind: ActorDevice, ID: device}, Account: c.device.Account,
 			Device: device, Address: address, Detail: old + " → " + name,

@@ -54,6 +54,9 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 			noted, err = noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
+		if err := c.device.called(now); err != nil {
+			return err
+		}
 		made := requestedCode{ID: id, Device: device, Statement: jws, Created: now, Expires: now.Add(requestedCodeLifetime)}
 		answer = b.requestedAnswer(c, &made)
 		if err := save(tx, bucketRequestedCodes, c.account.Name, &made); err != nil {

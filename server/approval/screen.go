@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -9,7 +10,7 @@ import (
 
 // A Screen is all that a device must show at a moment.
 type Screen struct {
-	Prompts   []Prompt          // pending, oldest first
+	Prompts   []Prompt          // pending: first those that rang, then the silent ones; oldest first
 	Codes     []OutstandingCode // that this device earned by Allow, oldest first
 	Suspended bool              // the account is suspended; there is nothing else then
 
@@ -22,6 +23,7 @@ type Screen struct {
 type Prompt struct {
 	SignIn   string
 	Document []byte // canonical JSON, see [statement.Prompt]
+	Silent   bool   // it rings nobody, and is shown after those that do
 }
 
 // An OutstandingCode is a code that was not used yet.
@@ -50,15 +52,26 @@ func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
 		for _, s := range open {
 			b.show(&screen, s, device, now)
 		}
+		slices.SortStableFunc(screen.Prompts, silentLast)
 		return nil
 	})
 	return screen, err
 }
 
+func silentLast(x, y Prompt) int {
+	switch {
+	case x.Silent == y.Silent:
+		return 0
+	case x.Silent:
+		return 1
+	}
+	return -1
+}
+
 func (b *Broker) show(screen *Screen, s *SignIn, device string, now time.Time) {
 	switch {
 	case s.At(now) == Pending:
-		screen.Prompts = append(screen.Prompts, Prompt{SignIn: s.ID, Document: b.prompt(s, device)})
+		screen.Prompts = append(screen.Prompts, Prompt{SignIn: s.ID, Document: b.prompt(s, device), Silent: s.Silent != ""})
 	case s.At(now) == Approved && s.DecidedBy == device:
 		screen.Codes = append(screen.Codes, OutstandingCode{
 			SignIn: s.ID, Document: b.prompt(s, device), Code: b.secrets.allowCode(s.ID, device), Expires: s.CodeExpires,

@@ -25,6 +25,7 @@ type Secrets struct {
 	codes      []byte // MAC key of the codes after Allow
 	requested  []byte // MAC key of the codes that are asked for
 	nonces     []byte // MAC key of the nonces in prompts
+	requesters []byte // MAC key of the tokens of known requesters
 	recovery   []byte // MAC key of the recovery codes
 	recoveries []byte // MAC key of what is stored of these
 	offline    []byte // MAC key of the devices' secrets for offline codes
@@ -56,6 +57,7 @@ func NewSecrets(root []byte, signing crypto.Signer) (*Secrets, error) {
 		"countersign v1 code after allow": &s.codes,
 		"countersign v1 requested code":   &s.requested,
 		"countersign v1 prompt nonce":     &s.nonces,
+		"countersign v1 requester token":  &s.requesters,
 		"countersign v1 recovery code":    &s.recovery,
 		"countersign v1 stored recovery":  &s.recoveries,
 		"countersign v1 offline secret":   &s.offline,
@@ -95,6 +97,11 @@ func (s *Secrets) requestedCode(account, id string) string {
 // nonce returns the nonce in the prompt of a sign-in on one device.
 func (s *Secrets) nonce(signIn, device string) string {
 	return base64.RawURLEncoding.EncodeToString(mac(s.nonces, signIn, device))
+}
+
+// requesterToken returns what a known requester shows.
+func (s *Secrets) requesterToken(account, application, id string) string {
+	return pin.Base32.EncodeToString(mac(s.requesters, account, application, id))[:requesterTokenLength]
 }
 
 // recoveryCodes returns all codes of a set, used or not.

@@ -19,6 +19,9 @@ type SignIn struct {
 	ApplicationName string     // as the registry had it when the sign-in began
 	Candidate       *Candidate `json:",omitempty"` // set when a device asks to be trusted; there is no application then
 	Lane            Lane       // who asks; decided when the sign-in began
+	Known           string     `json:",omitzero"` // hash of the token that the requester is known by
+	Source          string     // whom it is charged to
+	Silent          Silence    `json:",omitzero"` // why it rang nobody; empty if it rang
 	Requester       Requester
 	Message         string
 	Begun           time.Time
@@ -90,6 +93,7 @@ const (
 	CancelDeviceRevoked      CancelCause = "device_revoked"
 	CancelAccountSuspended   CancelCause = "account_suspended"
 	CancelApplicationRemoved CancelCause = "application_removed"
+	CancelMadeRoom           CancelCause = "made_room" // for another stranger; its source had more open than others
 )
 
 // Final reports whether nothing can change a sign-in in this state. A denied

@@ -3,7 +3,6 @@ package approval
 import (
 	"context"
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"github.com/countersignd/countersign/internal/code"
@@ -11,30 +10,9 @@ import (
 )
 
 // Requests to be trusted come from strangers, who know an account's name and
-// nothing else. They learn nothing from the answers, and ring within a budget.
-const (
-	maxTrustRequestsOpen    = 3 // of an account
-	maxTrustRequestsPerHour = 6 // that ring
-)
-
-// trustGaps are the times that must pass after the newest of so many requests
-// in a row that nobody allowed.
-var trustGaps = []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute}
-
-// trustRequests is what an account was rung for lately.
-type trustRequests struct {
-	Rung       []time.Time // in the last hour
-	Unanswered int         // since the last one that was allowed
-}
-
-func (r *trustRequests) mayRing(now time.Time) bool {
-	r.Rung = slices.DeleteFunc(r.Rung, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
-	if len(r.Rung) >= maxTrustRequestsPerHour {
-		return false
-	}
-	gap := trustGaps[min(r.Unanswered, len(trustGaps)-1)]
-	return len(r.Rung) == 0 || now.Sub(r.Rung[len(r.Rung)-1]) >= gap
-}
+// nothing else. They learn nothing from the answers, and ring within the budget
+// of strangers. Those beyond it are dropped, since nobody may wait for them who
+// could be told to open the agent.
 
 // Requesting is a device's request to be trusted by an account's devices.
 type Requesting struct {
@@ -61,8 +39,8 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	now := b.now()
 	s := SignIn{
 		ID: newSignInID(now), Account: e.Account, Candidate: &candidate, Lane: LaneEnrolment,
-		Requester: Requester{Address: in.Address, Device: candidate.Name},
-		Begun:     now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
+		Requester: Requester{Address: in.Address, Device: candidate.Name}, Source: requesterSource(in.Address, ""),
+		Begun: now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
 		Recorded: Pending,
 	}
 	var ring []string
@@ -78,7 +56,7 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 		again := old != nil && old.Account == e.Account && old.Candidate.ApprovalID == candidate.ApprovalID &&
 			(old.At(now) == Pending || old.At(now) == Approved)
 		if !again {
-			if ring, err = b.mayRingForTrust(tx, e.Account, now); err != nil {
+			if ring, err = b.mayRingForTrust(tx, e.Account, s.Source, now); err != nil {
 				return err
 			}
 		}
@@ -125,7 +103,7 @@ func unusedKeys(tx Tx, ids ...string) error {
 
 // mayRingForTrust returns whom to ring, nobody if the account does not bear
 // it, and counts the ring.
-func (b *Broker) mayRingForTrust(tx Tx, account string, now time.Time) ([]string, error) {
+func (b *Broker) mayRingForTrust(tx Tx, account, source string, now time.Time) ([]string, error) {
 	a, err := load[Account](tx, bucketAccounts, account)
 	if err != nil || active(a) != nil {
 		return nil, err
@@ -140,28 +118,19 @@ func (b *Broker) mayRingForTrust(tx Tx, account string, now time.Time) ([]string
 	}
 	asking := 0
 	for _, s := range open {
-		if s.Candidate != nil {
+		if s.Lane == LaneEnrolment {
 			asking++
 		}
 	}
-	if asking >= maxTrustRequestsOpen {
+	if asking >= maxOpenEnrolment {
 		return nil, nil
 	}
-	budget, err := loadTrustRequests(tx, account)
-	if err != nil || !budget.mayRing(now) {
+	r, err := loadRinging(tx, account, now)
+	if err != nil || r.silence(LaneEnrolment, source, now) != "" {
 		return nil, err
 	}
-	budget.Rung = append(budget.Rung, now)
-	budget.Unanswered++
-	return devices, save(tx, bucketTrustRequests, account, budget)
-}
-
-func loadTrustRequests(tx Tx, account string) (*trustRequests, error) {
-	budget, err := load[trustRequests](tx, bucketTrustRequests, account)
-	if budget == nil {
-		budget = &trustRequests{}
-	}
-	return budget, err
+	r.rang(LaneEnrolment, source, now)
+	return devices, r.save(tx, account)
 }
 
 func openTrustRequest(tx Tx, now time.Time, s *SignIn) error {
@@ -263,14 +232,6 @@ func (b *Broker) unanswered(id string, now time.Time) error {
 func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
 	if a.Trusted >= b.devices {
 		return Device{}, tooManyDevices(a)
-	}
-	budget, err := loadTrustRequests(tx, a.Name)
-	if err != nil {
-		return Device{}, err
-	}
-	budget.Unanswered = 0
-	if err := save(tx, bucketTrustRequests, a.Name, budget); err != nil {
-		return Device{}, err
 	}
 	d := s.Candidate.enrolled(a.Name, Actor{Kind: ActorDevice, ID: s.DecidedBy}, now)
 	d.TrustRequest = s.ID

@@ -32,7 +32,10 @@ type verification struct {
 	acr     string
 	step    int64 // of an offline code
 
-	closed bool // this try was one too many wrong ones in a row
+	closed string // this try was one too many wrong ones: until when no other is compared
+
+	requesterToken   string // what makes the requester known, after a match
+	requesterExpires time.Time
 }
 
 // outstanding finds the codes that exist for a sign-in. The code after Allow
@@ -90,8 +93,12 @@ func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) erro
 			return err
 		}
 		v.failures.right()
+		if err := endVain(tx, v.account, v.lane, now); err != nil {
+			return err
+		}
 	} else {
-		v.closed = v.failures.wrong(v.lane, now, v.kinds()...)
+		v.failures.wrong(v.lane, now, v.kinds()...)
+		v.closed = v.failures.closed(now, v.kinds()...)
 	}
 	if err := v.failures.save(tx, v.account, v.lane); err != nil {
 		return err
@@ -99,9 +106,9 @@ func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) erro
 	if err := recordSignIn(tx, now, after, r); err != nil {
 		return err
 	}
-	if v.closed {
+	if v.closed != "" {
 		if err := recordSignIn(tx, now, after, Record{
-			Event: EventCodesClosed, Actor: Actor{Kind: ActorServer}, Detail: string(v.lane),
+			Event: EventCodesClosed, Actor: Actor{Kind: ActorServer}, Detail: string(v.lane) + ", " + v.closed,
 		}); err != nil {
 			return err
 		}
@@ -130,8 +137,8 @@ func (v *verification) kinds() []codeKind {
 
 // warnClosed tells the operator what write has put on record.
 func (b *Broker) warnClosed(v *verification) {
-	if v.closed {
-		b.log.Warn("too many wrong codes in a row: no code is compared in this lane until the account is unlocked", "account", v.account, "lane", v.lane)
+	if v.closed != "" {
+		b.log.Warn("too many wrong codes: no code is compared in this lane for now", "account", v.account, "lane", v.lane, "until", v.closed)
 	}
 }
 
@@ -169,6 +176,9 @@ func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, er
 		Grant:      grant,
 		Receipt:    Receipt{Device: v.matched.ID, ApprovalKey: v.matched.ApprovalKey},
 		CodeLength: code.Digits,
+
+		RequesterToken:   v.requesterToken,
+		RequesterExpires: v.requesterExpires,
 	}
 	switch v.acr {
 	case acrCode:

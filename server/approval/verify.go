@@ -13,6 +13,11 @@ type Admission struct {
 	Grant      string // JWT, see [statement.Grant]
 	Receipt    Receipt
 	CodeLength int // how many digits the code had: 6, or 8 if it was an offline code
+
+	// RequesterToken makes the requester a known one at its next sign-in,
+	// until RequesterExpires.
+	RequesterToken   string
+	RequesterExpires time.Time
 }
 
 // A Receipt is what the device signed, with the key to check it. An offline
@@ -64,6 +69,7 @@ func (b *Broker) VerifyTrailing(ctx context.Context, token, id, digits string) (
 
 func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func() (six, eight string, err error)) (Admission, error) {
 	now := b.now()
+	requester := newSignInID(now) // for one that is not known yet
 	var v verification
 	var signIn SignIn
 	var refusal error
@@ -102,6 +108,11 @@ func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func()
 			return refusal
 		}
 		ring = b.trustedIDs(tx, a.Name, now)
+		if refusal == nil {
+			if v.requesterToken, v.requesterExpires, err = b.know(tx, app, &signIn, requester, now); err != nil {
+				return err
+			}
+		}
 		return v.write(tx, now, Actor{Kind: ActorApplication, ID: app.ID}, &signIn)
 	})
 	if err != nil {

@@ -24,7 +24,10 @@ type world struct {
 	config  approval.Config
 	broker  *approval.Broker
 	admin   approval.Administrator
+	begun   []begun // by begin
 }
+
+type begun struct{ token, id string }
 
 // newWorld returns a world on the store; nil means one in memory whose
 // functions all run twice.
@@ -141,15 +144,30 @@ func (w *world) enroll(account string) *device {
 	return d
 }
 
+// begin begins a sign-in of a requester that is not known, in a session of its
+// own. If these have all places of the account, the oldest that was begun here is
+// called off.
 func (w *world) begin(token, account string) approval.SignIn {
 	w.t.Helper()
-	s, err := w.broker.BeginSignIn(w.t.Context(), token, approval.Request{Account: account, Requester: approval.Requester{
-		Address: "203.0.113.7", Place: "Berlin, Germany", Device: "MacBook Air", Program: "Firefox 145", Session: rand.Text(),
-	}})
+	s, err := w.broker.BeginSignIn(w.t.Context(), token, w.asking(account, "", "203.0.113.7"))
+	for errors.Is(err, &approval.Error{Reason: approval.ReasonTooManySignIns}) && len(w.begun) > 0 {
+		w.broker.CancelSignIn(w.t.Context(), w.begun[0].token, w.begun[0].id)
+		w.begun = w.begun[1:]
+		s, err = w.broker.BeginSignIn(w.t.Context(), token, w.asking(account, "", "203.0.113.7"))
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.begun = append(w.begun, begun{token, s.ID})
 	return s
+}
+
+// asking is what an application asks for in a session of its own; known is the
+// token of a known requester.
+func (w *world) asking(account, known, address string) approval.Request {
+	return approval.Request{Account: account, Token: known, Requester: approval.Requester{
+		Address: address, Place: "Berlin, Germany", Device: "MacBook Air", Program: "Firefox 145", Session: rand.Text(),
+	}}
 }
 
 // shown returns the prompt that the device is shown for the sign-in.
@@ -222,6 +240,19 @@ func (d *device) requestCode() (approval.Code, error) {
 		d.w.t.Fatal(err)
 	}
 	return d.w.broker.CreateCode(d.w.t.Context(), d.id, jws, "192.0.2.9")
+}
+
+func (d *device) unlock() error {
+	d.w.t.Helper()
+	d.counter++
+	jws, err := statement.Sign(d.approval, statement.Unlock{
+		Account: d.account, ApprovalKey: keyID(d.w.t, d.approval), Aud: d.w.broker.Deployment(), Counter: d.counter,
+		Device: d.id, Iat: time.Now().Unix(), ServerKey: d.w.broker.ServerKey(),
+	})
+	if err != nil {
+		d.w.t.Fatal(err)
+	}
+	return d.w.broker.Unlock(d.w.t.Context(), d.id, jws, "192.0.2.9")
 }
 
 func (d *device) revoke(target string) error {

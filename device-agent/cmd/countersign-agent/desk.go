@@ -50,6 +50,8 @@ type desk struct {
 	codesWait bool
 	// mute is whether no more answers can come.
 	mute bool
+	// calm is whether silent prompts wait until the person wants to see them.
+	calm bool
 
 	screen agent.Screen
 	view   view
@@ -87,6 +89,11 @@ func (d *desk) show(s agent.Screen, now time.Time) {
 		}
 	}
 	d.screen = s
+	for _, p := range s.Prompts {
+		if p.Same(d.prompt) {
+			d.prompt.Silent = p.Silent // it may have been silenced since
+		}
+	}
 	d.tick(now)
 }
 
@@ -102,7 +109,8 @@ func (d *desk) step(now time.Time) bool {
 	switch d.view {
 	case viewAsk:
 		if d.open(now) {
-			return false
+			// A silent one that lies open must not hide one that rings.
+			return d.prompt.Silent && d.rings(now) && d.turn(viewIdle, now)
 		}
 		d.say("withdrawn: %s: %s", about(d.prompt), d.whyGone(d.prompt, now))
 		return d.turn(viewIdle, now)
@@ -123,13 +131,13 @@ func (d *desk) step(now time.Time) bool {
 			d.code = c
 		}
 		blocked := d.codesWait && !d.seen[c.Prompt.SignIn]
-		if good && (blocked || len(d.waiting(now)) == 0) {
+		if _, due := d.due(now); good && (blocked || !due) {
 			return false
 		}
 		return d.turn(viewIdle, now)
 	}
-	if waiting := d.waiting(now); len(waiting) > 0 {
-		d.prompt = waiting[0]
+	if p, due := d.due(now); due {
+		d.prompt = p
 		return d.turn(viewAsk, now)
 	}
 	if len(d.codes) > 0 {
@@ -201,6 +209,9 @@ func (d *desk) press(key rune, now time.Time) {
 // choose takes a key that counts.
 func (d *desk) choose(key rune, now time.Time) {
 	switch {
+	case d.view == viewIdle && key == 's' && len(d.waiting(now)) > 0:
+		d.prompt = d.waiting(now)[0]
+		d.turn(viewAsk, now)
 	case d.view == viewAsk && key == 'a' && d.open(now):
 		d.send(order{d.prompt, statement.Allow, ""}, now)
 	case d.view == viewAsk && key == 'd':
@@ -238,7 +249,22 @@ func (d *desk) say(format string, args ...any) {
 	d.events = append(d.events, fmt.Sprintf(format, args...))
 }
 
-// waiting returns the prompts that can be answered now.
+// due returns the prompt that takes the screen next, if there is one.
+func (d *desk) due(now time.Time) (agent.Prompt, bool) {
+	waiting := d.waiting(now)
+	if len(waiting) == 0 || d.calm && waiting[0].Silent {
+		return agent.Prompt{}, false
+	}
+	return waiting[0], true
+}
+
+// rings reports whether a prompt waits that is not silent.
+func (d *desk) rings(now time.Time) bool {
+	waiting := d.waiting(now)
+	return len(waiting) > 0 && !waiting[0].Silent
+}
+
+// waiting returns the prompts that can be answered now, the silent ones last.
 func (d *desk) waiting(now time.Time) []agent.Prompt {
 	var waiting []agent.Prompt
 	for _, p := range d.screen.Prompts {

@@ -54,7 +54,7 @@ func (v *drawing) draw(d *desk, now time.Time) {
 		b.WriteString(line + "\x1b[K") // and clear what was behind it
 	}
 	b.WriteString("\x1b[J") // and below
-	if d.view == viewAsk && d.prompt.SignIn != v.asked {
+	if d.view == viewAsk && !d.prompt.Silent && d.prompt.SignIn != v.asked {
 		v.asked = d.prompt.SignIn
 		b.WriteString("\a")
 	}
@@ -107,6 +107,9 @@ func (v *printout) draw(d *desk, now time.Time) {
 		fmt.Fprintf(v.out, "  time left: %s\n", left(d.prompt.ExpireTime().Sub(now)))
 		if n := d.more(now); n > 0 {
 			fmt.Fprintln(v.out, moreWaiting(n))
+		}
+		if d.prompt.Silent {
+			fmt.Fprintln(v.out, didNotRing)
 		}
 		if warning := consequence(d.prompt); warning != "" {
 			fmt.Fprintln(v.out, warning)

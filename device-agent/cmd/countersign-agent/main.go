@@ -70,6 +70,7 @@ type cli struct {
 	Status   statusCmd        `cmd:"" help:"Say what this device is and whether it works."`
 	Code     codeCmd          `cmd:"" help:"Get a verification code, for when a request did not show up."`
 	Recovery recoveryCodesCmd `cmd:"" name:"recovery-codes" help:"Say how many recovery codes are left, or make new ones."`
+	Unlock   unlockCmd        `cmd:"" help:"Have wrong codes, gaps and silences of this device's account forgotten."`
 	Devices  devicesCmd       `cmd:"" help:"List the devices of this device's account."`
 	SignIn   signInCmd        `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
 	Version  versionCmd       `cmd:"" help:"Print the version."`

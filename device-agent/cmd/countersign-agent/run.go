@@ -25,7 +25,10 @@ func (runCmd) Help() string {
 In a terminal:
   a      Allow; then a code appears, to be typed where you sign in
   d      Don't Allow; or take an Allow back while its code is shown
+  s      Show a request that did not ring
   Enter  decides nothing
+
+A request does not ring if your account was asked too often lately, or if you said that such a request wasn't you. It waits behind the others, and can be answered like them.
 
 If standard input or output is no terminal, requests are printed line by line, and answers are read as lines: a or allow, d or deny, and after a denial m (my mistake), n (this wasn't me) or an empty line. A line is read only while something is asked, and one that was meant for a request that is gone is ignored, and said to be. A request that goes away is told as "withdrawn: …", a code as "code: 482 913".
 
@@ -91,7 +94,7 @@ func (c *runCmd) Run(ctx context.Context, env *environment) error {
 			return err
 		}
 		defer restore()
-		r.face, r.desk.codesWait = drawing, true
+		r.face, r.desk.codesWait, r.desk.calm = drawing, true, true
 		go readKeys(ctx, env.tty, r.keys)
 	} else {
 		r.face = &printout{out: env.out, codes: make(map[string]bool)}

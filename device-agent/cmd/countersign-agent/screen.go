@@ -80,7 +80,7 @@ func render(d *desk, width, height int, now time.Time, notes []string) (lines []
 	c := &canvas{width: min(width, widest)}
 	switch d.view {
 	case viewIdle:
-		c.idle(d)
+		c.idle(d, now)
 	case viewAsk:
 		c.ask(d, now)
 	case viewSending:
@@ -150,7 +150,8 @@ func (c *canvas) key(name, meaning string) {
 
 // idle says what to expect while there is nothing to show. It promises nothing
 // that a lost connection or a suspended account does not keep.
-func (c *canvas) idle(d *desk) {
+func (c *canvas) idle(d *desk, now time.Time) {
+	silent := len(d.waiting(now))
 	switch {
 	case d.screen.Suspended:
 		c.text(bold, "Your account is suspended")
@@ -160,6 +161,13 @@ func (c *canvas) idle(d *desk) {
 		c.text(bold, "Not connected")
 		c.blank()
 		c.text("", "You cannot be asked about sign-ins until the server answers. Trying again.")
+	case silent > 0:
+		c.text(bold, silentWaiting(silent))
+		c.blank()
+		c.text("", "Your account was asked too often lately, or you said that such a request wasn't you. If you are signing in just now, yours may be among them. If not, let them be: they end by themselves.")
+		c.blank()
+		c.key("s", "Show it")
+		c.blank()
 	default:
 		c.text(bold, "No sign-in is waiting for you")
 		c.blank()
@@ -171,6 +179,9 @@ func (c *canvas) idle(d *desk) {
 func (c *canvas) ask(d *desk, now time.Time) {
 	c.text(bold, title(d.prompt))
 	c.text("", left(d.prompt.ExpireTime().Sub(now))+" left to answer")
+	if d.prompt.Silent {
+		c.text("", didNotRing)
+	}
 	c.blank()
 	for _, f := range fields(d.prompt) {
 		c.field(f)
@@ -204,7 +215,7 @@ func (c *canvas) code(d *desk, now time.Time) {
 	}
 	c.blank()
 	c.key("d", "Take it back: don't let anybody in with it")
-	if d.codesWait && len(d.waiting(now)) > 0 {
+	if _, due := d.due(now); d.codesWait && due {
 		c.key("Enter", "I have typed it: show the next request")
 	}
 }
@@ -219,7 +230,7 @@ func (c *canvas) waiting(d *desk, now time.Time) {
 		c.text(bold, "Code "+code.Group(other.Digits)+", good for "+left(other.ExpireTime.Sub(now))+":")
 		c.field(codeFor(other.Prompt))
 	}
-	if n := d.more(now); n > 0 {
+	if n := d.more(now); n > 0 && d.view != viewIdle {
 		c.blank()
 		c.text("", moreWaiting(n))
 	}
@@ -231,6 +242,16 @@ func codeFor(p agent.Prompt) field {
 		return field{"New device", text.Isolate(p.Candidate.Name), ""}
 	}
 	return field{"Application", text.Isolate(p.Application.Name), ""}
+}
+
+// didNotRing is said of a silent prompt.
+const didNotRing = "It did not ring: your account was asked too often lately, or such a request was said not to be you."
+
+func silentWaiting(n int) string {
+	if n == 1 {
+		return "1 request is waiting that did not ring"
+	}
+	return fmt.Sprintf("%d requests are waiting that did not ring", n)
 }
 
 func moreWaiting(n int) string {

@@ -24,6 +24,7 @@ type signInCmd struct {
 	Message          string `placeholder:"TEXT" help:"The application's message to the owner."`
 	Session          string `placeholder:"ID" help:"Names the browser session: the same one gets the same open sign-in."`
 	Code             string `placeholder:"CODE" help:"The code. Without it, it is asked for."`
+	Stranger         bool   `help:"Be a requester that is not known, and keep nothing that would make it known next time."`
 	NoWait           bool   `help:"Do not wait for the approval: the code was got in another way."`
 	AfterDenial      bool   `help:"After a denial, go on asking for a code: one that countersign-agent code shows on a trusted device still lets in."`
 	JWKS             string `name:"jwks" placeholder:"FILE" help:"Check the grant's signature with these keys, from countersign-server keys jwks."`
@@ -39,6 +40,8 @@ It begins a sign-in, waits for the approval on a trusted device, asks for the co
 A denial by accident is not the end: with --after-denial it goes on asking, and takes a code that  countersign-agent code  shows on a trusted device, until the request expires, unless the application's policy makes a denial final.
 
 Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was cancelled, 6 the code was wrong too often, or was wrong and there is no other.
+
+After a sign-in the server knows this requester by a token, which is kept beside the credentials in a file for each account. Known requesters ring in a budget of their own; --stranger does without.
 
 With --json: {"signed_in_as", "sign_in", "grant", "grant_signature_checked", "claims", "receipt": {"statement", "device_id", "approval_key"}}`
 }
@@ -101,7 +104,7 @@ func (c *signInCmd) Run(ctx context.Context, env *environment) error {
 
 func (v *visit) begin(ctx context.Context) error {
 	c := v.command
-	requester := &pb.Requester{Address: c.RequesterAddress, Place: c.Place, Device: c.Device, Program: c.Program, Session: c.Session}
+	requester := &pb.Requester{Address: c.RequesterAddress, Place: c.Place, Device: c.Device, Program: c.Program, Session: c.Session, Token: v.readKnown()}
 	if requester.Device == "" {
 		requester.Device = hostName()
 	}
@@ -126,6 +129,9 @@ func (v *visit) begin(ctx context.Context) error {
 	}
 	fmt.Fprintf(v.out, "sign-in: %s\n", v.signIn.GetId())
 	fmt.Fprintf(v.out, "asked: %d of %d trusted devices are connected\n", v.signIn.GetConnectedDevices(), v.signIn.GetTrustedDevices())
+	if silent := v.signIn.GetSilent(); silent != "" {
+		fmt.Fprintf(v.out, "not rung: %s. Look at the agent on a trusted device, where the request is waiting, or get a code there:  %s code\n", silences[silent], program)
+	}
 	return nil
 }
 
@@ -200,12 +206,21 @@ func over(signIn *pb.SignIn) error {
 	return fmt.Errorf("the sign-in is in a state that this version does not know: %v", signIn.GetState())
 }
 
+// silences say why no device rang.
+var silences = map[string]string{
+	"budget": "the devices have rung as often in this hour as they may",
+	"gap":    "the devices rang a moment ago for a request that came to nothing",
+	"source": "the owner said that this address was not hers, or it made them ring too often",
+	"lane":   "the owner said more than once that such a request was not hers",
+}
+
 // causes are what may have cancelled a sign-in, in words.
 var causes = map[string]string{
 	"too_many_tries":      ": too many wrong codes were typed",
 	"device_revoked":      ": the device that allowed it was revoked",
 	"account_suspended":   ": the account was suspended",
 	"application_removed": ": the application was removed",
+	"made_room":           ": too many requests of one address are open for this account",
 }
 
 // verify asks for the code until it is right or there are no more tries.
@@ -334,6 +349,7 @@ func (v *visit) admit(response *pb.VerifySignInResponse, keys []statement.JWK) e
 	if err := a.checkReceipt(grant.Iss); err != nil {
 		return err
 	}
+	v.keepKnown(response.GetRequesterToken())
 	if v.command.JSON {
 		receipt := response.GetReceipt()
 		return v.env.printJSON(map[string]any{

@@ -93,6 +93,11 @@ type Account struct {
 	SuspendReason string `protobuf:"bytes,5,opt,name=suspend_reason,json=suspendReason,proto3" json:"suspend_reason,omitempty"`
 	// How many trusted devices it has.
 	TrustedDevices int32 `protobuf:"varint,6,opt,name=trusted_devices,json=trustedDevices,proto3" json:"trusted_devices,omitempty"`
+	// How it fares in each lane; filled in by GetAccount and UnlockAccount only.
+	Lanes []*LaneStatus `protobuf:"bytes,7,rep,name=lanes,proto3" json:"lanes,omitempty"`
+	// The sources that do not ring it, because its owner said of them that it was
+	// not her; filled in as lanes are.
+	SilencedSources []*SilencedSource `protobuf:"bytes,8,rep,name=silenced_sources,json=silencedSources,proto3" json:"silenced_sources,omitempty"`
 	// How many recovery codes it has left.
 	RecoveryCodesLeft int32 `protobuf:"varint,11,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
 	// When these were made; unset if there are none.
@@ -173,6 +178,20 @@ func (x *Account) GetTrustedDevices() int32 {
 	return 0
 }
 
+func (x *Account) GetLanes() []*LaneStatus {
+	if x != nil {
+		return x.Lanes
+	}
+	return nil
+}
+
+func (x *Account) GetSilencedSources() []*SilencedSource {
+	if x != nil {
+		return x.SilencedSources
+	}
+	return nil
+}
+
 func (x *Account) GetRecoveryCodesLeft() int32 {
 	if x != nil {
 		return x.RecoveryCodesLeft
@@ -183,6 +202,163 @@ func (x *Account) GetRecoveryCodesLeft() int32 {
 func (x *Account) GetRecoveryCodesTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RecoveryCodesTime
+	}
+	return nil
+}
+
+// LaneStatus says how an account fares with one kind of requesters.
+type LaneStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "known", "unknown" or "enrolment"; see SignIn.
+	Lane string `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	// How often it was rung in the last hour.
+	Rung int32 `protobuf:"varint,2,opt,name=rung,proto3" json:"rung,omitempty"`
+	// How many wrong codes were typed in the last 24 hours.
+	FailuresDay int32 `protobuf:"varint,3,opt,name=failures_day,json=failuresDay,proto3" json:"failures_day,omitempty"`
+	// And in the last 30 days.
+	FailuresMonth int32 `protobuf:"varint,4,opt,name=failures_month,json=failuresMonth,proto3" json:"failures_month,omitempty"`
+	// Since when no code is compared, until a trusted device or an administrator
+	// unlocks the account; unset if it is not so.
+	CloseTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
+	// When codes are compared again after too many wrong ones; unset if they are.
+	BarredUntilTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=barred_until_time,json=barredUntilTime,proto3" json:"barred_until_time,omitempty"`
+	// When it can be rung again after "this wasn't me"; unset if it can.
+	SilentUntilTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=silent_until_time,json=silentUntilTime,proto3" json:"silent_until_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *LaneStatus) Reset() {
+	*x = LaneStatus{}
+	mi := &file_countersign_v1_account_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaneStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaneStatus) ProtoMessage() {}
+
+func (x *LaneStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaneStatus.ProtoReflect.Descriptor instead.
+func (*LaneStatus) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LaneStatus) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *LaneStatus) GetRung() int32 {
+	if x != nil {
+		return x.Rung
+	}
+	return 0
+}
+
+func (x *LaneStatus) GetFailuresDay() int32 {
+	if x != nil {
+		return x.FailuresDay
+	}
+	return 0
+}
+
+func (x *LaneStatus) GetFailuresMonth() int32 {
+	if x != nil {
+		return x.FailuresMonth
+	}
+	return 0
+}
+
+func (x *LaneStatus) GetCloseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CloseTime
+	}
+	return nil
+}
+
+func (x *LaneStatus) GetBarredUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BarredUntilTime
+	}
+	return nil
+}
+
+func (x *LaneStatus) GetSilentUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SilentUntilTime
+	}
+	return nil
+}
+
+// SilencedSource is a source that does not ring an account.
+type SilencedSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An IP address, an IPv6 /64, or "application " and an id for requests of
+	// unknown addresses.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// When it may ring again.
+	UntilTime     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until_time,json=untilTime,proto3" json:"until_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SilencedSource) Reset() {
+	*x = SilencedSource{}
+	mi := &file_countersign_v1_account_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SilencedSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SilencedSource) ProtoMessage() {}
+
+func (x *SilencedSource) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SilencedSource.ProtoReflect.Descriptor instead.
+func (*SilencedSource) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SilencedSource) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SilencedSource) GetUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntilTime
 	}
 	return nil
 }
@@ -198,7 +374,7 @@ type AddAccountRequest struct {
 
 func (x *AddAccountRequest) Reset() {
 	*x = AddAccountRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[1]
+	mi := &file_countersign_v1_account_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +386,7 @@ func (x *AddAccountRequest) String() string {
 func (*AddAccountRequest) ProtoMessage() {}
 
 func (x *AddAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[1]
+	mi := &file_countersign_v1_account_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,7 +399,7 @@ func (x *AddAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddAccountRequest.ProtoReflect.Descriptor instead.
 func (*AddAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{1}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AddAccountRequest) GetName() string {
@@ -244,7 +420,7 @@ type AddAccountResponse struct {
 
 func (x *AddAccountResponse) Reset() {
 	*x = AddAccountResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[2]
+	mi := &file_countersign_v1_account_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +432,7 @@ func (x *AddAccountResponse) String() string {
 func (*AddAccountResponse) ProtoMessage() {}
 
 func (x *AddAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[2]
+	mi := &file_countersign_v1_account_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +445,7 @@ func (x *AddAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddAccountResponse.ProtoReflect.Descriptor instead.
 func (*AddAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{2}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AddAccountResponse) GetAccount() *Account {
@@ -292,7 +468,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[3]
+	mi := &file_countersign_v1_account_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +480,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[3]
+	mi := &file_countersign_v1_account_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +493,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{3}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListAccountsRequest) GetPageSize() int32 {
@@ -347,7 +523,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[4]
+	mi := &file_countersign_v1_account_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +535,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[4]
+	mi := &file_countersign_v1_account_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,7 +548,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{4}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -400,7 +576,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[5]
+	mi := &file_countersign_v1_account_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +588,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[5]
+	mi := &file_countersign_v1_account_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +601,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{5}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetAccountRequest) GetName() string {
@@ -448,7 +624,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[6]
+	mi := &file_countersign_v1_account_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +636,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[6]
+	mi := &file_countersign_v1_account_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +649,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{6}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -503,7 +679,7 @@ type SuspendAccountRequest struct {
 
 func (x *SuspendAccountRequest) Reset() {
 	*x = SuspendAccountRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[7]
+	mi := &file_countersign_v1_account_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +691,7 @@ func (x *SuspendAccountRequest) String() string {
 func (*SuspendAccountRequest) ProtoMessage() {}
 
 func (x *SuspendAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[7]
+	mi := &file_countersign_v1_account_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +704,7 @@ func (x *SuspendAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendAccountRequest.ProtoReflect.Descriptor instead.
 func (*SuspendAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{7}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SuspendAccountRequest) GetName() string {
@@ -556,7 +732,7 @@ type SuspendAccountResponse struct {
 
 func (x *SuspendAccountResponse) Reset() {
 	*x = SuspendAccountResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[8]
+	mi := &file_countersign_v1_account_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +744,7 @@ func (x *SuspendAccountResponse) String() string {
 func (*SuspendAccountResponse) ProtoMessage() {}
 
 func (x *SuspendAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[8]
+	mi := &file_countersign_v1_account_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +757,7 @@ func (x *SuspendAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendAccountResponse.ProtoReflect.Descriptor instead.
 func (*SuspendAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{8}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SuspendAccountResponse) GetAccount() *Account {
@@ -602,7 +778,7 @@ type ResumeAccountRequest struct {
 
 func (x *ResumeAccountRequest) Reset() {
 	*x = ResumeAccountRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[9]
+	mi := &file_countersign_v1_account_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +790,7 @@ func (x *ResumeAccountRequest) String() string {
 func (*ResumeAccountRequest) ProtoMessage() {}
 
 func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[9]
+	mi := &file_countersign_v1_account_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +803,7 @@ func (x *ResumeAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAccountRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAccountRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{9}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResumeAccountRequest) GetName() string {
@@ -648,7 +824,7 @@ type ResumeAccountResponse struct {
 
 func (x *ResumeAccountResponse) Reset() {
 	*x = ResumeAccountResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[10]
+	mi := &file_countersign_v1_account_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +836,7 @@ func (x *ResumeAccountResponse) String() string {
 func (*ResumeAccountResponse) ProtoMessage() {}
 
 func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[10]
+	mi := &file_countersign_v1_account_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,10 +849,111 @@ func (x *ResumeAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAccountResponse.ProtoReflect.Descriptor instead.
 func (*ResumeAccountResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{10}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResumeAccountResponse) GetAccount() *Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// UnlockAccountRequest names an account.
+type UnlockAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for the record; at most 64 characters, may be empty.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockAccountRequest) Reset() {
+	*x = UnlockAccountRequest{}
+	mi := &file_countersign_v1_account_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockAccountRequest) ProtoMessage() {}
+
+func (x *UnlockAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockAccountRequest.ProtoReflect.Descriptor instead.
+func (*UnlockAccountRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *UnlockAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UnlockAccountRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// UnlockAccountResponse returns the account as it is now.
+type UnlockAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	Account       *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockAccountResponse) Reset() {
+	*x = UnlockAccountResponse{}
+	mi := &file_countersign_v1_account_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockAccountResponse) ProtoMessage() {}
+
+func (x *UnlockAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockAccountResponse.ProtoReflect.Descriptor instead.
+func (*UnlockAccountResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *UnlockAccountResponse) GetAccount() *Account {
 	if x != nil {
 		return x.Account
 	}
@@ -697,7 +974,7 @@ type CreateInvitationRequest struct {
 
 func (x *CreateInvitationRequest) Reset() {
 	*x = CreateInvitationRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[11]
+	mi := &file_countersign_v1_account_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +986,7 @@ func (x *CreateInvitationRequest) String() string {
 func (*CreateInvitationRequest) ProtoMessage() {}
 
 func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[11]
+	mi := &file_countersign_v1_account_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +999,7 @@ func (x *CreateInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInvitationRequest.ProtoReflect.Descriptor instead.
 func (*CreateInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{11}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateInvitationRequest) GetAccount() string {
@@ -752,7 +1029,7 @@ type CreateInvitationResponse struct {
 
 func (x *CreateInvitationResponse) Reset() {
 	*x = CreateInvitationResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[12]
+	mi := &file_countersign_v1_account_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1041,7 @@ func (x *CreateInvitationResponse) String() string {
 func (*CreateInvitationResponse) ProtoMessage() {}
 
 func (x *CreateInvitationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[12]
+	mi := &file_countersign_v1_account_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1054,7 @@ func (x *CreateInvitationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateInvitationResponse.ProtoReflect.Descriptor instead.
 func (*CreateInvitationResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{12}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateInvitationResponse) GetLink() string {
@@ -805,7 +1082,7 @@ type ListAccountDevicesRequest struct {
 
 func (x *ListAccountDevicesRequest) Reset() {
 	*x = ListAccountDevicesRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[13]
+	mi := &file_countersign_v1_account_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1094,7 @@ func (x *ListAccountDevicesRequest) String() string {
 func (*ListAccountDevicesRequest) ProtoMessage() {}
 
 func (x *ListAccountDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[13]
+	mi := &file_countersign_v1_account_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1107,7 @@ func (x *ListAccountDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{13}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAccountDevicesRequest) GetAccount() string {
@@ -851,7 +1128,7 @@ type ListAccountDevicesResponse struct {
 
 func (x *ListAccountDevicesResponse) Reset() {
 	*x = ListAccountDevicesResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[14]
+	mi := &file_countersign_v1_account_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1140,7 @@ func (x *ListAccountDevicesResponse) String() string {
 func (*ListAccountDevicesResponse) ProtoMessage() {}
 
 func (x *ListAccountDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[14]
+	mi := &file_countersign_v1_account_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1153,7 @@ func (x *ListAccountDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{14}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListAccountDevicesResponse) GetDevices() []*Device {
@@ -898,7 +1175,7 @@ type GetAccountDeviceRequest struct {
 
 func (x *GetAccountDeviceRequest) Reset() {
 	*x = GetAccountDeviceRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[15]
+	mi := &file_countersign_v1_account_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1187,7 @@ func (x *GetAccountDeviceRequest) String() string {
 func (*GetAccountDeviceRequest) ProtoMessage() {}
 
 func (x *GetAccountDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[15]
+	mi := &file_countersign_v1_account_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1200,7 @@ func (x *GetAccountDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountDeviceRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetAccountDeviceRequest) GetDevice() string {
@@ -944,7 +1221,7 @@ type GetAccountDeviceResponse struct {
 
 func (x *GetAccountDeviceResponse) Reset() {
 	*x = GetAccountDeviceResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[16]
+	mi := &file_countersign_v1_account_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1233,7 @@ func (x *GetAccountDeviceResponse) String() string {
 func (*GetAccountDeviceResponse) ProtoMessage() {}
 
 func (x *GetAccountDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[16]
+	mi := &file_countersign_v1_account_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1246,7 @@ func (x *GetAccountDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountDeviceResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetAccountDeviceResponse) GetDevice() *Device {
@@ -992,7 +1269,7 @@ type RevokeAccountDeviceRequest struct {
 
 func (x *RevokeAccountDeviceRequest) Reset() {
 	*x = RevokeAccountDeviceRequest{}
-	mi := &file_countersign_v1_account_proto_msgTypes[17]
+	mi := &file_countersign_v1_account_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1281,7 @@ func (x *RevokeAccountDeviceRequest) String() string {
 func (*RevokeAccountDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeAccountDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[17]
+	mi := &file_countersign_v1_account_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1294,7 @@ func (x *RevokeAccountDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccountDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAccountDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{17}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RevokeAccountDeviceRequest) GetDevice() string {
@@ -1045,7 +1322,7 @@ type RevokeAccountDeviceResponse struct {
 
 func (x *RevokeAccountDeviceResponse) Reset() {
 	*x = RevokeAccountDeviceResponse{}
-	mi := &file_countersign_v1_account_proto_msgTypes[18]
+	mi := &file_countersign_v1_account_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1334,7 @@ func (x *RevokeAccountDeviceResponse) String() string {
 func (*RevokeAccountDeviceResponse) ProtoMessage() {}
 
 func (x *RevokeAccountDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_account_proto_msgTypes[18]
+	mi := &file_countersign_v1_account_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1347,7 @@ func (x *RevokeAccountDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccountDeviceResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAccountDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_account_proto_rawDescGZIP(), []int{18}
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevokeAccountDeviceResponse) GetDevice() *Device {
@@ -1084,7 +1361,7 @@ var File_countersign_v1_account_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccountersign/v1/account.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n" +
+	"\x1ccountersign/v1/account.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/device.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x04\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.countersign.v1.AccountStateR\x05state\x12;\n" +
@@ -1092,9 +1369,25 @@ const file_countersign_v1_account_proto_rawDesc = "" +
 	"createTime\x12=\n" +
 	"\fsuspend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vsuspendTime\x12%\n" +
 	"\x0esuspend_reason\x18\x05 \x01(\tR\rsuspendReason\x12'\n" +
-	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\x12.\n" +
+	"\x0ftrusted_devices\x18\x06 \x01(\x05R\x0etrustedDevices\x120\n" +
+	"\x05lanes\x18\a \x03(\v2\x1a.countersign.v1.LaneStatusR\x05lanes\x12I\n" +
+	"\x10silenced_sources\x18\b \x03(\v2\x1e.countersign.v1.SilencedSourceR\x0fsilencedSources\x12.\n" +
 	"\x13recovery_codes_left\x18\v \x01(\x05R\x11recoveryCodesLeft\x12J\n" +
-	"\x13recovery_codes_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x11recoveryCodesTime\"'\n" +
+	"\x13recovery_codes_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x11recoveryCodesTime\"\xc9\x02\n" +
+	"\n" +
+	"LaneStatus\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
+	"\x04rung\x18\x02 \x01(\x05R\x04rung\x12!\n" +
+	"\ffailures_day\x18\x03 \x01(\x05R\vfailuresDay\x12%\n" +
+	"\x0efailures_month\x18\x04 \x01(\x05R\rfailuresMonth\x129\n" +
+	"\n" +
+	"close_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\x12F\n" +
+	"\x11barred_until_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0fbarredUntilTime\x12F\n" +
+	"\x11silent_until_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0fsilentUntilTime\"c\n" +
+	"\x0eSilencedSource\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x129\n" +
+	"\n" +
+	"until_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime\"'\n" +
 	"\x11AddAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"G\n" +
 	"\x12AddAccountResponse\x121\n" +
@@ -1119,6 +1412,11 @@ const file_countersign_v1_account_proto_rawDesc = "" +
 	"\x14ResumeAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
 	"\x15ResumeAccountResponse\x121\n" +
+	"\aaccount\x18\x01 \x01(\v2\x17.countersign.v1.AccountR\aaccount\"B\n" +
+	"\x14UnlockAccountRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"J\n" +
+	"\x15UnlockAccountResponse\x121\n" +
 	"\aaccount\x18\x01 \x01(\v2\x17.countersign.v1.AccountR\aaccount\"j\n" +
 	"\x17CreateInvitationRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x125\n" +
@@ -1158,53 +1456,64 @@ func file_countersign_v1_account_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_countersign_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_countersign_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_countersign_v1_account_proto_goTypes = []any{
 	(AccountState)(0),                   // 0: countersign.v1.AccountState
 	(*Account)(nil),                     // 1: countersign.v1.Account
-	(*AddAccountRequest)(nil),           // 2: countersign.v1.AddAccountRequest
-	(*AddAccountResponse)(nil),          // 3: countersign.v1.AddAccountResponse
-	(*ListAccountsRequest)(nil),         // 4: countersign.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),        // 5: countersign.v1.ListAccountsResponse
-	(*GetAccountRequest)(nil),           // 6: countersign.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),          // 7: countersign.v1.GetAccountResponse
-	(*SuspendAccountRequest)(nil),       // 8: countersign.v1.SuspendAccountRequest
-	(*SuspendAccountResponse)(nil),      // 9: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountRequest)(nil),        // 10: countersign.v1.ResumeAccountRequest
-	(*ResumeAccountResponse)(nil),       // 11: countersign.v1.ResumeAccountResponse
-	(*CreateInvitationRequest)(nil),     // 12: countersign.v1.CreateInvitationRequest
-	(*CreateInvitationResponse)(nil),    // 13: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesRequest)(nil),   // 14: countersign.v1.ListAccountDevicesRequest
-	(*ListAccountDevicesResponse)(nil),  // 15: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceRequest)(nil),     // 16: countersign.v1.GetAccountDeviceRequest
-	(*GetAccountDeviceResponse)(nil),    // 17: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceRequest)(nil),  // 18: countersign.v1.RevokeAccountDeviceRequest
-	(*RevokeAccountDeviceResponse)(nil), // 19: countersign.v1.RevokeAccountDeviceResponse
-	(*timestamppb.Timestamp)(nil),       // 20: google.protobuf.Timestamp
-	(*Device)(nil),                      // 21: countersign.v1.Device
-	(*durationpb.Duration)(nil),         // 22: google.protobuf.Duration
+	(*LaneStatus)(nil),                  // 2: countersign.v1.LaneStatus
+	(*SilencedSource)(nil),              // 3: countersign.v1.SilencedSource
+	(*AddAccountRequest)(nil),           // 4: countersign.v1.AddAccountRequest
+	(*AddAccountResponse)(nil),          // 5: countersign.v1.AddAccountResponse
+	(*ListAccountsRequest)(nil),         // 6: countersign.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),        // 7: countersign.v1.ListAccountsResponse
+	(*GetAccountRequest)(nil),           // 8: countersign.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),          // 9: countersign.v1.GetAccountResponse
+	(*SuspendAccountRequest)(nil),       // 10: countersign.v1.SuspendAccountRequest
+	(*SuspendAccountResponse)(nil),      // 11: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountRequest)(nil),        // 12: countersign.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),       // 13: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountRequest)(nil),        // 14: countersign.v1.UnlockAccountRequest
+	(*UnlockAccountResponse)(nil),       // 15: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationRequest)(nil),     // 16: countersign.v1.CreateInvitationRequest
+	(*CreateInvitationResponse)(nil),    // 17: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesRequest)(nil),   // 18: countersign.v1.ListAccountDevicesRequest
+	(*ListAccountDevicesResponse)(nil),  // 19: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceRequest)(nil),     // 20: countersign.v1.GetAccountDeviceRequest
+	(*GetAccountDeviceResponse)(nil),    // 21: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceRequest)(nil),  // 22: countersign.v1.RevokeAccountDeviceRequest
+	(*RevokeAccountDeviceResponse)(nil), // 23: countersign.v1.RevokeAccountDeviceResponse
+	(*timestamppb.Timestamp)(nil),       // 24: google.protobuf.Timestamp
+	(*Device)(nil),                      // 25: countersign.v1.Device
+	(*durationpb.Duration)(nil),         // 26: google.protobuf.Duration
 }
 var file_countersign_v1_account_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Account.state:type_name -> countersign.v1.AccountState
-	20, // 1: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
-	20, // 2: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
-	20, // 3: countersign.v1.Account.recovery_codes_time:type_name -> google.protobuf.Timestamp
-	1,  // 4: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 5: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
-	1,  // 6: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
-	21, // 7: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
-	1,  // 8: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
-	1,  // 9: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
-	22, // 10: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
-	20, // 11: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 12: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
-	21, // 13: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	21, // 14: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	24, // 1: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
+	24, // 2: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
+	2,  // 3: countersign.v1.Account.lanes:type_name -> countersign.v1.LaneStatus
+	3,  // 4: countersign.v1.Account.silenced_sources:type_name -> countersign.v1.SilencedSource
+	24, // 5: countersign.v1.Account.recovery_codes_time:type_name -> google.protobuf.Timestamp
+	24, // 6: countersign.v1.LaneStatus.close_time:type_name -> google.protobuf.Timestamp
+	24, // 7: countersign.v1.LaneStatus.barred_until_time:type_name -> google.protobuf.Timestamp
+	24, // 8: countersign.v1.LaneStatus.silent_until_time:type_name -> google.protobuf.Timestamp
+	24, // 9: countersign.v1.SilencedSource.until_time:type_name -> google.protobuf.Timestamp
+	1,  // 10: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 11: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
+	1,  // 12: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
+	25, // 13: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
+	1,  // 14: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 15: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
+	1,  // 16: countersign.v1.UnlockAccountResponse.account:type_name -> countersign.v1.Account
+	26, // 17: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
+	24, // 18: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 19: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
+	25, // 20: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	25, // 21: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_account_proto_init() }
@@ -1219,7 +1528,7 @@ func file_countersign_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_account_proto_rawDesc), len(file_countersign_v1_account_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -357,7 +357,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\x93\x0f\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xf1\x0f\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -366,7 +366,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"GetAccount\x12!.countersign.v1.GetAccountRequest\x1a\".countersign.v1.GetAccountResponse\x12_\n" +
 	"\x0eSuspendAccount\x12%.countersign.v1.SuspendAccountRequest\x1a&.countersign.v1.SuspendAccountResponse\x12\\\n" +
-	"\rResumeAccount\x12$.countersign.v1.ResumeAccountRequest\x1a%.countersign.v1.ResumeAccountResponse\x12e\n" +
+	"\rResumeAccount\x12$.countersign.v1.ResumeAccountRequest\x1a%.countersign.v1.ResumeAccountResponse\x12\\\n" +
+	"\rUnlockAccount\x12$.countersign.v1.UnlockAccountRequest\x1a%.countersign.v1.UnlockAccountResponse\x12e\n" +
 	"\x10CreateInvitation\x12'.countersign.v1.CreateInvitationRequest\x1a(.countersign.v1.CreateInvitationResponse\x12k\n" +
 	"\x12ListAccountDevices\x12).countersign.v1.ListAccountDevicesRequest\x1a*.countersign.v1.ListAccountDevicesResponse\x12e\n" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
@@ -408,35 +409,37 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*GetAccountRequest)(nil),              // 9: countersign.v1.GetAccountRequest
 	(*SuspendAccountRequest)(nil),          // 10: countersign.v1.SuspendAccountRequest
 	(*ResumeAccountRequest)(nil),           // 11: countersign.v1.ResumeAccountRequest
-	(*CreateInvitationRequest)(nil),        // 12: countersign.v1.CreateInvitationRequest
-	(*ListAccountDevicesRequest)(nil),      // 13: countersign.v1.ListAccountDevicesRequest
-	(*GetAccountDeviceRequest)(nil),        // 14: countersign.v1.GetAccountDeviceRequest
-	(*RevokeAccountDeviceRequest)(nil),     // 15: countersign.v1.RevokeAccountDeviceRequest
-	(*AddApplicationRequest)(nil),          // 16: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 17: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 18: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 19: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 20: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 21: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 22: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 23: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 24: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 25: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 26: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 27: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 28: countersign.v1.ResumeAccountResponse
-	(*CreateInvitationResponse)(nil),       // 29: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 30: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 31: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 32: countersign.v1.RevokeAccountDeviceResponse
-	(*AddApplicationResponse)(nil),         // 33: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 34: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 35: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 36: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 37: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 38: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 39: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 40: countersign.v1.ListAuditRecordsResponse
+	(*UnlockAccountRequest)(nil),           // 12: countersign.v1.UnlockAccountRequest
+	(*CreateInvitationRequest)(nil),        // 13: countersign.v1.CreateInvitationRequest
+	(*ListAccountDevicesRequest)(nil),      // 14: countersign.v1.ListAccountDevicesRequest
+	(*GetAccountDeviceRequest)(nil),        // 15: countersign.v1.GetAccountDeviceRequest
+	(*RevokeAccountDeviceRequest)(nil),     // 16: countersign.v1.RevokeAccountDeviceRequest
+	(*AddApplicationRequest)(nil),          // 17: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 18: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 19: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 20: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 21: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 22: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 23: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 24: countersign.v1.ListAuditRecordsRequest
+	(*AddAccountResponse)(nil),             // 25: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 26: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 27: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 28: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 29: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 30: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 31: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 32: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 33: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 34: countersign.v1.RevokeAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 35: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 36: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 37: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 38: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 39: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 40: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 41: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 42: countersign.v1.ListAuditRecordsResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
@@ -446,42 +449,44 @@ var file_countersign_v1_admin_proto_depIdxs = []int32{
 	9,  // 4: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
 	10, // 5: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
 	11, // 6: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
-	12, // 7: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
-	13, // 8: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
-	14, // 9: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
-	15, // 10: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	16, // 11: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	17, // 12: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	18, // 13: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	19, // 14: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	20, // 15: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	21, // 16: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	22, // 17: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	23, // 18: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 19: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 20: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 21: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	24, // 22: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	25, // 23: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	26, // 24: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	27, // 25: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	28, // 26: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	29, // 27: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	30, // 28: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	31, // 29: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	32, // 30: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	33, // 31: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	34, // 32: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	35, // 33: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	36, // 34: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	37, // 35: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	38, // 36: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	39, // 37: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	40, // 38: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 39: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 40: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	21, // [21:41] is the sub-list for method output_type
-	1,  // [1:21] is the sub-list for method input_type
+	12, // 7: countersign.v1.AdminService.UnlockAccount:input_type -> countersign.v1.UnlockAccountRequest
+	13, // 8: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
+	14, // 9: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
+	15, // 10: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
+	16, // 11: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
+	17, // 12: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	18, // 13: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	19, // 14: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	20, // 15: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	21, // 16: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	22, // 17: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	23, // 18: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	24, // 19: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	2,  // 20: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 21: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 22: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	25, // 23: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	26, // 24: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	27, // 25: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	28, // 26: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	29, // 27: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	30, // 28: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	31, // 29: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	32, // 30: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	33, // 31: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	34, // 32: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	35, // 33: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	36, // 34: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	37, // 35: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	38, // 36: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	39, // 37: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	40, // 38: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	41, // 39: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	42, // 40: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	3,  // 41: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 42: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	22, // [22:43] is the sub-list for method output_type
+	1,  // [1:22] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
 	1,  // [1:1] is the sub-list for extension extendee
 	0,  // [0:1] is the sub-list for field type_name

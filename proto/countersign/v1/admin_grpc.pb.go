@@ -25,6 +25,7 @@ const (
 	AdminService_GetAccount_FullMethodName             = "/countersign.v1.AdminService/GetAccount"
 	AdminService_SuspendAccount_FullMethodName         = "/countersign.v1.AdminService/SuspendAccount"
 	AdminService_ResumeAccount_FullMethodName          = "/countersign.v1.AdminService/ResumeAccount"
+	AdminService_UnlockAccount_FullMethodName          = "/countersign.v1.AdminService/UnlockAccount"
 	AdminService_CreateInvitation_FullMethodName       = "/countersign.v1.AdminService/CreateInvitation"
 	AdminService_ListAccountDevices_FullMethodName     = "/countersign.v1.AdminService/ListAccountDevices"
 	AdminService_GetAccountDevice_FullMethodName       = "/countersign.v1.AdminService/GetAccountDevice"
@@ -90,6 +91,13 @@ type AdminServiceClient interface {
 	//
 	// The caller must be an administrator.
 	ResumeAccount(ctx context.Context, in *ResumeAccountRequest, opts ...grpc.CallOption) (*ResumeAccountResponse, error)
+	// UnlockAccount clears an account's counts of wrong codes, gaps and silences, in all lanes.
+	// What was rung in the last hour stays counted.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	UnlockAccount(ctx context.Context, in *UnlockAccountRequest, opts ...grpc.CallOption) (*UnlockAccountResponse, error)
 	// CreateInvitation makes an invitation: whoever holds its link can enrol one trusted
 	// device of the account, once.
 	//
@@ -244,6 +252,16 @@ func (c *adminServiceClient) ResumeAccount(ctx context.Context, in *ResumeAccoun
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ResumeAccountResponse)
 	err := c.cc.Invoke(ctx, AdminService_ResumeAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) UnlockAccount(ctx context.Context, in *UnlockAccountRequest, opts ...grpc.CallOption) (*UnlockAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlockAccountResponse)
+	err := c.cc.Invoke(ctx, AdminService_UnlockAccount_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -439,6 +457,13 @@ type AdminServiceServer interface {
 	//
 	// The caller must be an administrator.
 	ResumeAccount(context.Context, *ResumeAccountRequest) (*ResumeAccountResponse, error)
+	// UnlockAccount clears an account's counts of wrong codes, gaps and silences, in all lanes.
+	// What was rung in the last hour stays counted.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	UnlockAccount(context.Context, *UnlockAccountRequest) (*UnlockAccountResponse, error)
 	// CreateInvitation makes an invitation: whoever holds its link can enrol one trusted
 	// device of the account, once.
 	//
@@ -556,6 +581,9 @@ func (UnimplementedAdminServiceServer) SuspendAccount(context.Context, *SuspendA
 }
 func (UnimplementedAdminServiceServer) ResumeAccount(context.Context, *ResumeAccountRequest) (*ResumeAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeAccount not implemented")
+}
+func (UnimplementedAdminServiceServer) UnlockAccount(context.Context, *UnlockAccountRequest) (*UnlockAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnlockAccount not implemented")
 }
 func (UnimplementedAdminServiceServer) CreateInvitation(context.Context, *CreateInvitationRequest) (*CreateInvitationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateInvitation not implemented")
@@ -724,6 +752,24 @@ func _AdminService_ResumeAccount_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).ResumeAccount(ctx, req.(*ResumeAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_UnlockAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlockAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).UnlockAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_UnlockAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).UnlockAccount(ctx, req.(*UnlockAccountRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1010,6 +1056,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeAccount",
 			Handler:    _AdminService_ResumeAccount_Handler,
+		},
+		{
+			MethodName: "UnlockAccount",
+			Handler:    _AdminService_UnlockAccount_Handler,
 		},
 		{
 			MethodName: "CreateInvitation",

@@ -373,7 +373,7 @@ func (*WatchPromptsRequest) Descriptor() ([]byte, []int) {
 // WatchPromptsResponse is all that the device must show now.
 type WatchPromptsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The open prompts, oldest first.
+	// The open prompts, oldest first: those that ring, then those that are silent.
 	Prompts []*Prompt `protobuf:"bytes,1,rep,name=prompts,proto3" json:"prompts,omitempty"`
 	// The codes this device has earned by Allow and that are still good, oldest
 	// first, so that a device that was restarted can show them again.
@@ -454,7 +454,11 @@ type Prompt struct {
 	// The prompt itself: canonical JSON as docs/protocol.md defines it, at most
 	// 4 KiB. The device shows what exactly these bytes say and signs them with
 	// its decision.
-	Document      []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	Document []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	// It rings nobody, because the account was rung too often lately or because
+	// such a requester was said not to be the owner. Show it behind those that
+	// ring, without a bell and without taking the screen, and say so.
+	Silent        bool `protobuf:"varint,3,opt,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +505,13 @@ func (x *Prompt) GetDocument() []byte {
 		return x.Document
 	}
 	return nil
+}
+
+func (x *Prompt) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
 }
 
 // OutstandingCode is a code that this device has been shown and that was not
@@ -1066,6 +1077,89 @@ func (x *RevokeDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+// UnlockRequest carries the wish to unlock.
+type UnlockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-unlock+jws by the caller's approval key, at most 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockRequest) Reset() {
+	*x = UnlockRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockRequest) ProtoMessage() {}
+
+func (x *UnlockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockRequest.ProtoReflect.Descriptor instead.
+func (*UnlockRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *UnlockRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// UnlockResponse has no fields.
+type UnlockResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockResponse) Reset() {
+	*x = UnlockResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockResponse) ProtoMessage() {}
+
+func (x *UnlockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockResponse.ProtoReflect.Descriptor instead.
+func (*UnlockResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+}
+
 // UpdateDeviceRequest changes the caller's own record.
 type UpdateDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1077,7 +1171,7 @@ type UpdateDeviceRequest struct {
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1183,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1196,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1123,7 +1217,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1229,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1242,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1167,7 +1261,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1273,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1286,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1216,7 +1310,7 @@ type GetSelfResponse struct {
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1322,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1335,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1320,11 +1414,12 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
 	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"B\n" +
+	"serverTime\"Z\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
-	"\bdocument\x18\x02 \x01(\fR\bdocument\"\x9c\x01\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x16\n" +
+	"\x06silent\x18\x03 \x01(\bR\x06silent\"\x9c\x01\n" +
 	"\x0fOutstandingCode\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1357,7 +1452,10 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x13RevokeDeviceRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"F\n" +
 	"\x14RevokeDeviceResponse\x12.\n" +
-	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\")\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"-\n" +
+	"\rUnlockRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"\x10\n" +
+	"\x0eUnlockResponse\")\n" +
 	"\x13UpdateDeviceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
@@ -1386,7 +1484,7 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xe6\x05\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xaf\x06\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
@@ -1394,7 +1492,8 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"CreateCode\x12!.countersign.v1.CreateCodeRequest\x1a\".countersign.v1.CreateCodeResponse\x12n\n" +
 	"\x13CreateRecoveryCodes\x12*.countersign.v1.CreateRecoveryCodesRequest\x1a+.countersign.v1.CreateRecoveryCodesResponse\x12V\n" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
-	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12Y\n" +
+	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12G\n" +
+	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
 	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
@@ -1411,7 +1510,7 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_countersign_v1_device_proto_goTypes = []any{
 	(DeviceKind)(0),                     // 0: countersign.v1.DeviceKind
 	(DeviceState)(0),                    // 1: countersign.v1.DeviceState
@@ -1430,49 +1529,53 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*ListDevicesResponse)(nil),         // 14: countersign.v1.ListDevicesResponse
 	(*RevokeDeviceRequest)(nil),         // 15: countersign.v1.RevokeDeviceRequest
 	(*RevokeDeviceResponse)(nil),        // 16: countersign.v1.RevokeDeviceResponse
-	(*UpdateDeviceRequest)(nil),         // 17: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),        // 18: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),              // 19: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),             // 20: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
+	(*UnlockRequest)(nil),               // 17: countersign.v1.UnlockRequest
+	(*UnlockResponse)(nil),              // 18: countersign.v1.UnlockResponse
+	(*UpdateDeviceRequest)(nil),         // 19: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),        // 20: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),              // 21: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),             // 22: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil),       // 23: google.protobuf.Timestamp
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	21, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	21, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	21, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
-	21, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
+	23, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	23, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	23, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	23, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
 	5,  // 6: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
 	6,  // 7: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	21, // 8: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	21, // 9: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 10: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 11: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 12: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	23, // 8: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	23, // 9: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 10: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 11: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 12: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
 	2,  // 13: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
 	2,  // 14: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 15: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
 	2,  // 16: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	21, // 17: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	23, // 17: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
 	3,  // 18: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
 	7,  // 19: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
 	9,  // 20: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
 	11, // 21: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
 	13, // 22: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
 	15, // 23: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	17, // 24: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	19, // 25: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 26: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 27: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 28: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 29: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
-	14, // 30: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	16, // 31: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	18, // 32: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	20, // 33: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	26, // [26:34] is the sub-list for method output_type
-	18, // [18:26] is the sub-list for method input_type
+	17, // 24: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	19, // 25: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	21, // 26: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 27: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 28: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 29: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 30: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 31: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 32: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 33: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	20, // 34: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	22, // 35: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -1489,7 +1592,7 @@ func file_countersign_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	DeviceService_CreateRecoveryCodes_FullMethodName = "/countersign.v1.DeviceService/CreateRecoveryCodes"
 	DeviceService_ListDevices_FullMethodName         = "/countersign.v1.DeviceService/ListDevices"
 	DeviceService_RevokeDevice_FullMethodName        = "/countersign.v1.DeviceService/RevokeDevice"
+	DeviceService_Unlock_FullMethodName              = "/countersign.v1.DeviceService/Unlock"
 	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
 	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
 )
@@ -101,7 +102,18 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(ctx context.Context, in *RevokeDeviceRequest, opts ...grpc.CallOption) (*RevokeDeviceResponse, error)
-	// UpdateDevice changes what the caller's own record says of it.
+	// Unlock clears the counts of wrong codes, the gaps and the silences of the
+	// caller's account, in all lanes, by a signed statement. It is put on record.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
+	// UpdateDevice changes what the caller's own record says of it. A device has
+	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
+	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -188,6 +200,16 @@ func (c *deviceServiceClient) RevokeDevice(ctx context.Context, in *RevokeDevice
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeDeviceResponse)
 	err := c.cc.Invoke(ctx, DeviceService_RevokeDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deviceServiceClient) Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlockResponse)
+	err := c.cc.Invoke(ctx, DeviceService_Unlock_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +308,18 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error)
-	// UpdateDevice changes what the caller's own record says of it.
+	// Unlock clears the counts of wrong codes, the gaps and the silences of the
+	// caller's account, in all lanes, by a signed statement. It is put on record.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
+	// UpdateDevice changes what the caller's own record says of it. A device has
+	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
+	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -327,6 +360,9 @@ func (UnimplementedDeviceServiceServer) ListDevices(context.Context, *ListDevice
 }
 func (UnimplementedDeviceServiceServer) RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeDevice not implemented")
+}
+func (UnimplementedDeviceServiceServer) Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unlock not implemented")
 }
 func (UnimplementedDeviceServiceServer) UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateDevice not implemented")
@@ -456,6 +492,24 @@ func _DeviceService_RevokeDevice_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_Unlock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).Unlock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_Unlock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).Unlock(ctx, req.(*UnlockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeviceService_UpdateDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UpdateDeviceRequest)
 	if err := dec(in); err != nil {
@@ -518,6 +572,10 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeDevice",
 			Handler:    _DeviceService_RevokeDevice_Handler,
+		},
+		{
+			MethodName: "Unlock",
+			Handler:    _DeviceService_Unlock_Handler,
 		},
 		{
 			MethodName: "UpdateDevice",

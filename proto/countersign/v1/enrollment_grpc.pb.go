@@ -56,8 +56,8 @@ type EnrollmentServiceClient interface {
 	// RequestTrust asks the trusted devices of an account to trust the caller.
 	// They show its name, kind, address and key. The answer is the same whether
 	// the account exists or not, and whether anybody was rung: an account is
-	// rung six times an hour at most, with growing gaps, and has at most three
-	// such requests open. Asking again with the same key while one is open
+	// rung three times an hour at most, with growing gaps, not while strangers are
+	// silenced or have rung six times, and has at most three such requests open. Asking again with the same key while one is open
 	// rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
@@ -192,8 +192,8 @@ type EnrollmentServiceServer interface {
 	// RequestTrust asks the trusted devices of an account to trust the caller.
 	// They show its name, kind, address and key. The answer is the same whether
 	// the account exists or not, and whether anybody was rung: an account is
-	// rung six times an hour at most, with growing gaps, and has at most three
-	// such requests open. Asking again with the same key while one is open
+	// rung three times an hour at most, with growing gaps, not while strangers are
+	// silenced or have rung six times, and has at most three such requests open. Asking again with the same key while one is open
 	// rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,

@@ -110,7 +110,13 @@ type Requester struct {
 	// Names the browser session or connection for which the application asks,
 	// at most 128 visible ASCII characters; not shown. Who asks again for the
 	// same, in the same session and with the same words, gets the open sign-in.
-	Session       string `protobuf:"bytes,5,opt,name=session,proto3" json:"session,omitempty"`
+	// Give it, since without it all who use the same words are one requester.
+	Session string `protobuf:"bytes,5,opt,name=session,proto3" json:"session,omitempty"`
+	// What VerifySignIn gave this requester at its last sign-in of the account,
+	// as kept with it, in a cookie for example; may be empty. It tells the
+	// owner's own browser from strangers, and lets nobody in. A token that is
+	// wrong or too old is as none. It is never sent back in a SignIn.
+	Token         string `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +186,13 @@ func (x *Requester) GetSession() string {
 	return ""
 }
 
+func (x *Requester) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // SignIn is one request to be let in.
 type SignIn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -207,7 +220,8 @@ type SignIn struct {
 	DenyReason string `protobuf:"bytes,11,opt,name=deny_reason,json=denyReason,proto3" json:"deny_reason,omitempty"`
 	// What called it off, in SIGN_IN_STATE_CANCELLED: "application",
 	// "too_many_tries", "device_revoked" (the device that had allowed it),
-	// "account_suspended" or "application_removed".
+	// "account_suspended", "application_removed" or "made_room" (for another
+	// requester that is not known; this one's source had more open than others).
 	CancelCause string `protobuf:"bytes,12,opt,name=cancel_cause,json=cancelCause,proto3" json:"cancel_cause,omitempty"`
 	// How many trusted devices the account had when this was read.
 	TrustedDevices int32 `protobuf:"varint,13,opt,name=trusted_devices,json=trustedDevices,proto3" json:"trusted_devices,omitempty"`
@@ -218,7 +232,17 @@ type SignIn struct {
 	Candidate *Candidate `protobuf:"bytes,15,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	// When it was verified, denied or cancelled, or has expired; unset while it
 	// is open.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Who asks: "known" (a requester that finished a sign-in lately), "unknown",
+	// or "enrolment" (a device). Each has budgets of its own.
+	Lane string `protobuf:"bytes,17,opt,name=lane,proto3" json:"lane,omitempty"`
+	// Why no device rang; empty if they did. "budget": the account was rung as
+	// often as it bears in an hour. "gap": too soon after others that were not
+	// verified. "source": the requester's address rang too often, or the owner
+	// said of it that it was not her. "lane": she said so more than once. The
+	// sign-in can be answered where an agent is open, and a code that is asked
+	// for on a trusted device verifies it.
+	Silent        string `protobuf:"bytes,18,opt,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +387,20 @@ func (x *SignIn) GetEndTime() *timestamppb.Timestamp {
 		return x.EndTime
 	}
 	return nil
+}
+
+func (x *SignIn) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *SignIn) GetSilent() string {
+	if x != nil {
+		return x.Silent
+	}
+	return ""
 }
 
 // Candidate is a device that wants to be trusted.
@@ -708,6 +746,12 @@ type VerifySignInResponse struct {
 	Grant string `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
 	// What the approving device signed.
 	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Makes the requester a known one: keep it with the requester, and with
+	// nobody else, and hand it in as Requester.token at its next sign-in. It may
+	// be the same as before.
+	RequesterToken string `protobuf:"bytes,4,opt,name=requester_token,json=requesterToken,proto3" json:"requester_token,omitempty"`
+	// Until when, unless another sign-in is finished with it before.
+	RequesterTokenExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=requester_token_expire_time,json=requesterTokenExpireTime,proto3" json:"requester_token_expire_time,omitempty"`
 	// How many digits the code had, 6 or 8: with trailing_digits, what is before
 	// them is the password, which the application must check.
 	CodeLength    int32 `protobuf:"varint,3,opt,name=code_length,json=codeLength,proto3" json:"code_length,omitempty"`
@@ -755,6 +799,20 @@ func (x *VerifySignInResponse) GetGrant() string {
 func (x *VerifySignInResponse) GetReceipt() *Receipt {
 	if x != nil {
 		return x.Receipt
+	}
+	return nil
+}
+
+func (x *VerifySignInResponse) GetRequesterToken() string {
+	if x != nil {
+		return x.RequesterToken
+	}
+	return ""
+}
+
+func (x *VerifySignInResponse) GetRequesterTokenExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequesterTokenExpireTime
 	}
 	return nil
 }
@@ -930,13 +988,14 @@ var File_countersign_v1_sign_in_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccountersign/v1/sign_in.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n" +
+	"\x1ccountersign/v1/sign_in.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n" +
 	"\tRequester\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05place\x18\x02 \x01(\tR\x05place\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x18\n" +
 	"\aprogram\x18\x04 \x01(\tR\aprogram\x12\x18\n" +
-	"\asession\x18\x05 \x01(\tR\asession\"\x9a\x05\n" +
+	"\asession\x18\x05 \x01(\tR\asession\x12\x14\n" +
+	"\x05token\x18\x06 \x01(\tR\x05token\"\xc6\x05\n" +
 	"\x06SignIn\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12 \n" +
@@ -959,7 +1018,9 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\x0ftrusted_devices\x18\r \x01(\x05R\x0etrustedDevices\x12+\n" +
 	"\x11connected_devices\x18\x0e \x01(\x05R\x10connectedDevices\x127\n" +
 	"\tcandidate\x18\x0f \x01(\v2\x19.countersign.v1.CandidateR\tcandidate\x125\n" +
-	"\bend_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"P\n" +
+	"\bend_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
+	"\x04lane\x18\x11 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06silent\x18\x12 \x01(\tR\x06silent\"P\n" +
 	"\tCandidate\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -979,10 +1040,12 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12'\n" +
-	"\x0ftrailing_digits\x18\x03 \x01(\tR\x0etrailingDigits\"\x80\x01\n" +
+	"\x0ftrailing_digits\x18\x03 \x01(\tR\x0etrailingDigits\"\x84\x02\n" +
 	"\x14VerifySignInResponse\x12\x14\n" +
 	"\x05grant\x18\x01 \x01(\tR\x05grant\x121\n" +
-	"\areceipt\x18\x02 \x01(\v2\x17.countersign.v1.ReceiptR\areceipt\x12\x1f\n" +
+	"\areceipt\x18\x02 \x01(\v2\x17.countersign.v1.ReceiptR\areceipt\x12'\n" +
+	"\x0frequester_token\x18\x04 \x01(\tR\x0erequesterToken\x12Y\n" +
+	"\x1brequester_token_expire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x18requesterTokenExpireTime\x12\x1f\n" +
 	"\vcode_length\x18\x03 \x01(\x05R\n" +
 	"codeLength\"g\n" +
 	"\aReceipt\x12\x1c\n" +
@@ -1049,20 +1112,21 @@ var file_countersign_v1_sign_in_proto_depIdxs = []int32{
 	2,  // 7: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
 	2,  // 8: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
 	10, // 9: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
-	2,  // 10: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	4,  // 11: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
-	6,  // 12: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
-	8,  // 13: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
-	11, // 14: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
-	5,  // 15: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
-	7,  // 16: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
-	9,  // 17: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
-	12, // 18: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
-	15, // [15:19] is the sub-list for method output_type
-	11, // [11:15] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 10: countersign.v1.VerifySignInResponse.requester_token_expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 11: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	4,  // 12: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
+	6,  // 13: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
+	8,  // 14: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
+	11, // 15: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
+	5,  // 16: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
+	7,  // 17: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
+	9,  // 18: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
+	12, // 19: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
+	16, // [16:20] is the sub-list for method output_type
+	12, // [12:16] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_sign_in_proto_init() }

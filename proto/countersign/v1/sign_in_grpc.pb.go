@@ -32,9 +32,15 @@ const (
 // SignInService is what an application calls, with its token in the metadata:
 // "authorization: Bearer <token>".
 type SignInServiceClient interface {
-	// BeginSignIn asks the trusted devices of an account. There is one open
-	// sign-in for an application, account and requester: asking again returns
-	// the same one and rings nobody again.
+	// BeginSignIn asks the trusted devices of an account. A requester has one
+	// open sign-in of an account at an application: asking again for the same
+	// returns it and rings nobody again, asking for something else is refused.
+	// An account bears three open ones by requesters that are not known, and
+	// eight by known ones.
+	//
+	// How often an account is rung is bounded. A sign-in beyond that is opened
+	// all the same, in silence, as its silent says: tell the person to open the
+	// agent on a trusted device, or to get a verification code there.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
 	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
@@ -139,9 +145,15 @@ func (c *signInServiceClient) CancelSignIn(ctx context.Context, in *CancelSignIn
 // SignInService is what an application calls, with its token in the metadata:
 // "authorization: Bearer <token>".
 type SignInServiceServer interface {
-	// BeginSignIn asks the trusted devices of an account. There is one open
-	// sign-in for an application, account and requester: asking again returns
-	// the same one and rings nobody again.
+	// BeginSignIn asks the trusted devices of an account. A requester has one
+	// open sign-in of an account at an application: asking again for the same
+	// returns it and rings nobody again, asking for something else is refused.
+	// An account bears three open ones by requesters that are not known, and
+	// eight by known ones.
+	//
+	// How often an account is rung is bounded. A sign-in beyond that is opened
+	// all the same, in silence, as its silent says: tell the person to open the
+	// agent on a trusted device, or to get a verification code there.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
 	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,

@@ -109,7 +109,7 @@ type accountShowCmd struct {
 
 // Help implements [kong.HelpProvider].
 func (accountShowCmd) Help() string {
-	return accountHelp[2:] + ` and "devices", each as device show prints it.`
+	return accountHelp[2:] + lanesHelp + ` and "devices", each as device show prints it.`
 }
 
 // Run shows an account.
@@ -122,10 +122,14 @@ func (c *accountShowCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(struct {
 				accountJSON
+				lanesJSON
 				Devices []deviceJSON `json:"devices"`
-			}{accountObject(resp.GetAccount()), deviceObjects(resp.GetDevices())})
+			}{accountObject(resp.GetAccount()), lanesObject(resp.GetAccount()), deviceObjects(resp.GetDevices())})
 		}
-		if err := showAccount(env, resp.GetAccount()); err != nil || len(resp.GetDevices()) == 0 {
+		if err := showAccount(env, resp.GetAccount()); err != nil {
+			return err
+		}
+		if err := showLanes(env, resp.GetAccount()); err != nil || len(resp.GetDevices()) == 0 {
 			return err
 		}
 		fmt.Fprintln(env.out)

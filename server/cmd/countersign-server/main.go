@@ -47,6 +47,7 @@ type cli struct {
 		Add     accountAddCmd     `cmd:"" help:"Make an account."`
 		List    accountListCmd    `cmd:"" help:"List all accounts."`
 		Show    accountShowCmd    `cmd:"" help:"Show an account and its devices."`
+		Unlock  accountUnlockCmd  `cmd:"" help:"Forget an account's wrong codes, gaps and silences."`
 		Suspend accountSuspendCmd `cmd:"" help:"Stop everything for an account. Its devices stay enrolled."`
 		Resume  accountResumeCmd  `cmd:"" help:"Undo suspend."`
 	} `cmd:"" help:"The people: add, list, show, suspend, resume."`

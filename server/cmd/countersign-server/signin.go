@@ -7,7 +7,7 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const signInHelp = `{"id", "account", "application", "state": "pending", "approved", "verified", "denied", "expired" or "cancelled", "requester": {"address", "place", "device", "program"}, "message", "begun", "ends", "tries_left", "decided_by", "deny_reason", "cancel_cause"}; what is not known is left out.`
+const signInHelp = `{"id", "account", "application", "state": "pending", "approved", "verified", "denied", "expired" or "cancelled", "requester": {"address", "place", "device", "program"}, "message", "begun", "ends", "tries_left", "decided_by", "deny_reason", "cancel_cause", "lane", "silent"}; what is not known is left out.`
 
 type requesterJSON struct {
 	Address string `json:"address"`
@@ -30,6 +30,8 @@ type signInJSON struct {
 	DecidedBy   string        `json:"decided_by,omitempty"`
 	DenyReason  string        `json:"deny_reason,omitempty"`
 	CancelCause string        `json:"cancel_cause,omitempty"`
+	Lane        string        `json:"lane"`
+	Silent      string        `json:"silent,omitempty"`
 }
 
 func signInObject(s *pb.SignIn) signInJSON {
@@ -48,6 +50,8 @@ func signInObject(s *pb.SignIn) signInJSON {
 		DecidedBy:   s.GetDecidedBy(),
 		DenyReason:  s.GetDenyReason(),
 		CancelCause: s.GetCancelCause(),
+		Lane:        s.GetLane(),
+		Silent:      s.GetSilent(),
 	}
 }
 
@@ -168,9 +172,26 @@ func showSignIn(env *environment, signIn *pb.SignIn) error {
 	s.line("Requester's device", quoted(r.GetDevice()))
 	s.line("Program", quoted(r.GetProgram()))
 	s.line("Message", quoted(signIn.GetMessage()))
+	s.line("Requester", safe(signIn.GetLane()))
+	s.line("Rang nobody because of", silence(signIn.GetSilent()))
 	s.line("Decided by device", short(signIn.GetDecidedBy()))
 	s.line("Reason of the denial", safe(signIn.GetDenyReason()))
 	s.line("Called off because", safe(signIn.GetCancelCause()))
 	s.line("Wrong codes left", fmt.Sprint(signIn.GetTriesLeft()))
 	return s.flush()
+}
+
+// silence says why a sign-in rang nobody.
+func silence(why string) string {
+	switch why {
+	case "budget":
+		return "budget: the account was rung as often as it bears in an hour"
+	case "gap":
+		return "gap: too soon after others that were not verified"
+	case "source":
+		return "source: its address rang too often, or the owner said that it was not her"
+	case "lane":
+		return "lane: the owner said more than once that such a request was not hers"
+	}
+	return safe(why)
 }
