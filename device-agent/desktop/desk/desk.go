@@ -13,12 +13,14 @@
 //   - There is one thing to deal with at a time: a prompt, or the code of one that
 //     was allowed. The others wait, and it says how many.
 //   - To put something away decides nothing. It comes back when it is asked for.
+//   - A silent prompt does not come up by itself, and makes room for one that rings.
 //   - Prompts and codes end at their time, whether or not anybody says so.
 //
 // It has no goroutine and no clock: every method is told the time.
 package desk
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -116,9 +118,10 @@ type Desk struct {
 	accepted bool  // the server took what was sent; the next screen will show it
 	denyNext bool  // deny when what was sent is over
 
-	codes []agent.Code // that are good, those that were asked for last
-	asked []agent.Code // that were asked for without a prompt
-	away  map[string]bool
+	codes []agent.Code    // that are good, those that were asked for last
+	asked []agent.Code    // that were asked for without a prompt
+	away  map[string]bool // sign-ins and codes that were put away
+	calm  map[string]bool // silent sign-ins that were asked for
 
 	orders []Order
 	cancel bool
@@ -126,11 +129,16 @@ type Desk struct {
 }
 
 // New returns an empty desk.
-func New() *Desk { return &Desk{away: make(map[string]bool)} }
+func New() *Desk { return &Desk{away: make(map[string]bool), calm: make(map[string]bool)} }
 
 // Show takes what the agent says there is.
 func (d *Desk) Show(s agent.Screen, now time.Time) {
 	d.screen = s
+	for _, p := range s.Prompts {
+		if p.Same(d.prompt) {
+			d.prompt.Silent = p.Silent // it may have been silenced since
+		}
+	}
 	d.Tick(now)
 }
 
@@ -157,7 +165,8 @@ func (d *Desk) step(now time.Time) bool {
 	switch d.kind {
 	case Ask:
 		if d.open(d.prompt, now) {
-			return false
+			// A silent one that lies open must not hide one that rings.
+			return d.prompt.Silent && d.rings(now) && d.turn(Nothing, now)
 		}
 		return d.gone(d.whyGone(now), nil, now)
 	case Sending:
@@ -184,7 +193,7 @@ func (d *Desk) step(now time.Time) bool {
 		}
 	}
 	for _, p := range d.waiting(now) {
-		if !d.away[p.SignIn] {
+		if !d.hidden(p) {
 			d.prompt, d.cause, d.err = p, Unknown, nil
 			return d.turn(Ask, now)
 		}
@@ -274,6 +283,7 @@ func (d *Desk) putAway(now time.Time) {
 	switch d.kind {
 	case Ask:
 		d.away[d.prompt.SignIn] = true
+		delete(d.calm, d.prompt.SignIn)
 		d.turn(Nothing, now)
 	case Code:
 		d.away[codeKey(d.code)] = true
@@ -283,9 +293,14 @@ func (d *Desk) putAway(now time.Time) {
 	}
 }
 
-// BringBack brings back what was put away.
+// BringBack brings back what was put away, and what is silent.
 func (d *Desk) BringBack(now time.Time) {
 	clear(d.away)
+	for _, p := range d.waiting(now) {
+		if p.Silent {
+			d.calm[p.SignIn] = true
+		}
+	}
 	d.Moved(now)
 	d.Tick(now)
 }
@@ -311,11 +326,12 @@ func (d *Desk) View(now time.Time) View {
 	return v
 }
 
-// Away returns how many prompts and codes were put away and still stand.
+// Away returns how many prompts and codes were put away or are silent, and still
+// stand.
 func (d *Desk) Away(now time.Time) int {
 	n := 0
 	for _, p := range d.waiting(now) {
-		if d.away[p.SignIn] {
+		if d.hidden(p) {
 			n++
 		}
 	}
@@ -374,15 +390,29 @@ func (d *Desk) waiting(now time.Time) []agent.Prompt {
 	})
 }
 
+// hidden reports whether a prompt waits until it is asked for.
+func (d *Desk) hidden(p agent.Prompt) bool {
+	return d.away[p.SignIn] || p.Silent && !d.calm[p.SignIn]
+}
+
+// rings reports whether a prompt wants to come up that is not silent.
+func (d *Desk) rings(now time.Time) bool {
+	return slices.ContainsFunc(d.waiting(now), func(p agent.Prompt) bool { return !p.Silent && !d.hidden(p) })
+}
+
 func (d *Desk) open(p agent.Prompt, now time.Time) bool {
 	return slices.ContainsFunc(d.waiting(now), p.Same)
 }
 
-// more returns how many prompts wait besides the one that is shown.
+// more returns how many prompts wait besides the one that is shown. Silent ones that
+// nobody asked for are not told.
 func (d *Desk) more(now time.Time) int {
-	n := len(d.waiting(now))
-	if (d.kind == Ask || d.kind == Sending) && d.open(d.prompt, now) {
-		n--
+	n := 0
+	for _, p := range d.waiting(now) {
+		shown := (d.kind == Ask || d.kind == Sending) && p.Same(d.prompt)
+		if !shown && (!p.Silent || d.calm[p.SignIn]) {
+			n++
+		}
 	}
 	return n
 }
@@ -417,11 +447,9 @@ func (d *Desk) trackCodes(now time.Time) {
 	for _, p := range d.screen.Prompts {
 		stands[p.SignIn] = true
 	}
-	for key := range d.away {
-		if !stands[key] {
-			delete(d.away, key)
-		}
-	}
+	gone := func(key string, _ bool) bool { return !stands[key] }
+	maps.DeleteFunc(d.away, gone)
+	maps.DeleteFunc(d.calm, gone)
 }
 
 // whyGone says why a prompt that was not answered here is gone, as far as it is known.

@@ -365,6 +365,49 @@ func TestPutAwayAndGone(t *testing.T) {
 	}
 }
 
+// silent makes the prompts with these numbers silent. The agent puts them last.
+func silent(s agent.Screen, numbers ...int) agent.Screen {
+	for i := range s.Prompts {
+		for _, n := range numbers {
+			if s.Prompts[i].SignIn == id(n) {
+				s.Prompts[i].Silent = true
+			}
+		}
+	}
+	return s
+}
+
+func TestSilentPromptsWaitUntilTheyAreAskedFor(t *testing.T) {
+	s := sit(t)
+	s.show(silent(screen(1, 2), 1, 2))
+	s.want(Nothing)
+	if got := s.Away(s.now); got != 2 {
+		t.Errorf("Away = %d, want 2", got)
+	}
+	s.BringBack(s.now)
+	s.want(Ask)
+	if got := s.view(); !got.Prompt.Silent || got.More != 1 {
+		t.Errorf("Silent %v, %d more, want true, 1", got.Prompt.Silent, got.More)
+	}
+	s.wait(time.Minute)
+	s.show(silent(screen(3, 1, 2), 1, 2)) // one rings
+	s.want(Ask)
+	if s.about() != id(3) || s.view().Live {
+		t.Errorf("about %s, live %v, want the third, and not live", s.about(), s.view().Live)
+	}
+	s.click(Deny)
+	s.want(Sending, order(3, statement.Deny, ""))
+	s.answered(nil)
+	s.show(silent(screen(1, 2), 1, 2))
+	s.click(PutAway) // the question for a reason
+	s.want(Ask)      // it lay open before
+	s.click(PutAway)
+	s.click(PutAway)
+	s.want(Nothing)
+	s.show(silent(screen(1, 2, 4), 1, 2, 4))
+	s.want(Nothing)
+}
+
 func TestCodeThatWasAskedFor(t *testing.T) {
 	s := sit(t)
 	asked := agent.Code{Digits: "111222", ExpireTime: start.Add(5 * time.Minute)}

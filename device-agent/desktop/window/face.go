@@ -77,13 +77,14 @@ type shape struct {
 	cause   desk.Cause
 	err     string
 	order   string
+	silent  bool
 	copied  bool
 }
 
 func (f *Face) shapeOf(v desk.View) shape {
 	s := shape{
 		palette: f.palette, kind: v.Kind, signIn: v.Prompt.SignIn, prompt: string(v.Prompt.Encode()), digits: v.Code.Digits,
-		more: v.More, cause: v.Cause, copied: f.copied,
+		more: v.More, cause: v.Cause, copied: f.copied, silent: v.Prompt.Silent,
 		order: v.Order.Decision + v.Order.Reason + strconv.FormatBool(v.Back),
 	}
 	if v.Err != nil {

@@ -94,6 +94,7 @@ var goldens = []struct {
 		v.Cause, v.Err = desk.Failed, fmt.Errorf("cannot reach 192.0.2.1:8443: connection refused. Whether it counted is not known")
 		return v
 	}()},
+	{name: "prompt-silent", view: ask(with(func(p *agent.Prompt) { p.Silent = true }))},
 	{name: "prompt-hostile", view: ask(with(hostile))},
 	{name: "prompt-german", language: "de", view: ask(prompt())},
 	{name: "prompt-hebrew", language: "he", view: ask(with(func(p *agent.Prompt) { p.Requester.Device = "המחשב של עדה" }))},

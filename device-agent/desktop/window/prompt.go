@@ -117,6 +117,10 @@ func (f *Face) askWith(v desk.View, size arrangement) *page {
 		f.why(p, v)
 		p.gap(6)
 	}
+	if v.Prompt.Silent {
+		p.say(style{size: 14, color: f.palette.muted}, f.messages.Say("ask.silent"))
+		p.gap(4)
+	}
 	if v.Prompt.Action == statement.ActionTrustDevice {
 		f.candidate(p, v.Prompt, size)
 	} else {
