@@ -10,6 +10,9 @@
 //     [MinLook]: what comes earlier was meant for something else. A key counts
 //     only if the keyboard has been quiet for [MinQuiet] besides, so one that is held
 //     down never counts.
+//   - Toolkits do not say when something was pressed, and tell it late if the machine is
+//     slow. What was pressed before a beat ([Desk.Beat]) has been told when the next one
+//     comes. So a press is taken to be as old as the beat before the last.
 //   - There is one thing to deal with at a time: a prompt, or the code of one that
 //     was allowed. The others wait, and it says how many.
 //   - To put something away decides nothing. It comes back when it is asked for.
@@ -35,6 +38,9 @@ const (
 
 	// MinQuiet is how long the keyboard must have been quiet before a key counts.
 	MinQuiet = 300 * time.Millisecond
+
+	// BeatTime is how often [Desk.Beat] is to be called.
+	BeatTime = 50 * time.Millisecond
 
 	// reasonTime is how long the question for a reason stands. The denial
 	// itself has been taken before.
@@ -109,9 +115,10 @@ type Desk struct {
 	prompt agent.Prompt // of Ask, Sending, Reason and Gone
 	code   agent.Code   // of Code
 
-	since    time.Time // when it was put up, or may have moved under the pointer
-	lastKey  time.Time // when a key was last pressed, whether it counted or not
-	until    time.Time // when Reason and Gone end
+	since    time.Time    // when it was put up, or may have moved under the pointer
+	beats    [2]time.Time // when the last two beats were, the older one first
+	lastKey  time.Time    // when a key was last pressed, whether it counted or not
+	until    time.Time    // when Reason and Gone end
 	cause    Cause
 	err      error
 	sent     Order // of Sending
@@ -236,12 +243,20 @@ func (d *Desk) Answered(err error, now time.Time) {
 	d.Tick(now)
 }
 
+// Beat is to be called about every [BeatTime] while there is something that can be
+// pressed, on the goroutine that presses are told on, and never twice before it has
+// looked for presses again. If it is called less often, presses count later.
+func (d *Desk) Beat(now time.Time) { d.beats = [2]time.Time{d.beats[1], now} }
+
 // Click takes a press of the pointer.
 func (d *Desk) Click(p Press, now time.Time) {
-	if now.Sub(d.since) >= MinLook {
+	if d.live() {
 		d.choose(p, now)
 	}
 }
+
+// live reports whether a press counts that is told now.
+func (d *Desk) live() bool { return d.beats[0].Sub(d.since) >= MinLook }
 
 // Key takes a key. Every key is told, also one that presses nothing ([None]).
 func (d *Desk) Key(p Press, now time.Time) {
@@ -307,7 +322,7 @@ func (d *Desk) BringBack(now time.Time) {
 
 // View returns what is in front of the person.
 func (d *Desk) View(now time.Time) View {
-	v := View{Kind: d.kind, Live: now.Sub(d.since) >= MinLook, More: d.more(now)}
+	v := View{Kind: d.kind, Live: d.live(), More: d.more(now)}
 	switch d.kind {
 	case Ask:
 		v.Prompt, v.Cause, v.Err = d.prompt, d.cause, d.err

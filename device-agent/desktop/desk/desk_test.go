@@ -54,9 +54,17 @@ type sitting struct {
 
 func sit(t *testing.T) *sitting { return &sitting{New(), t, start} }
 
-func (s *sitting) show(screen agent.Screen)      { s.Show(screen, s.now) }
-func (s *sitting) answered(err error)            { s.Answered(err, s.now) }
-func (s *sitting) wait(d time.Duration)          { s.now = s.now.Add(d); s.Tick(s.now) }
+func (s *sitting) show(screen agent.Screen) { s.Show(screen, s.now) }
+func (s *sitting) answered(err error)       { s.Answered(err, s.now) }
+
+// wait lets time pass. At its end everything that was pressed has been told.
+func (s *sitting) wait(d time.Duration) {
+	s.now = s.now.Add(d)
+	s.Tick(s.now)
+	s.Beat(s.now)
+	s.Beat(s.now)
+}
+
 func (s *sitting) click(p Press)                 { s.wait(time.Second); s.Click(p, s.now) }
 func (s *sitting) key(p Press)                   { s.wait(time.Second); s.Key(p, s.now) }
 func (s *sitting) view() View                    { return s.View(s.now) }
@@ -114,15 +122,17 @@ func TestEachChangeStartsTheFirstMomentAgain(t *testing.T) {
 	s.answered(nil)
 	s.show(screen(2))
 	s.want(Reason)
-	s.Click(NotMe, s.now.Add(MinLook-1))
+	s.wait(MinLook - 1)
+	s.Click(NotMe, s.now)
 	s.want(Reason)
 	s.click(PutAway)
 	s.want(Ask)
 	if s.about() != id(2) {
 		t.Fatalf("asked about %s, want the second", s.about())
 	}
+	s.wait(MinLook - 1)
 	for _, p := range []Press{Allow, Deny} {
-		s.Click(p, s.now.Add(MinLook-1))
+		s.Click(p, s.now)
 	}
 	s.want(Ask)
 	// The window was covered, moved or resized: what is under the pointer is new.
@@ -147,6 +157,32 @@ func TestPromptReplacedUnderThePointer(t *testing.T) {
 	s.want(Ask)
 	s.Click(Allow, s.now)
 	s.want(Ask)
+}
+
+// The machine stands still, and a click that was made in the first moment is told when
+// it goes on.
+func TestPressesThatAreToldLateDecideNothing(t *testing.T) {
+	for name, goesOn := range map[string]func(*sitting){
+		"the click comes first":            func(*sitting) {},
+		"a beat that was on its way first": func(s *sitting) { s.Beat(s.now) },
+	} {
+		s := sit(t)
+		s.show(screen(1))
+		s.wait(100 * time.Millisecond)
+		s.now = s.now.Add(10 * time.Second)
+		goesOn(s)
+		s.Click(Allow, s.now)
+		if got := s.view(); got.Kind != Ask || got.Live {
+			t.Errorf("%s: view %d, live %v, want %d, false", name, got.Kind, got.Live, Ask)
+		}
+		// It goes on slowly, and the person can answer all the same.
+		for range 2 {
+			s.now = s.now.Add(10 * time.Second)
+			s.Beat(s.now)
+		}
+		s.Click(Allow, s.now)
+		s.want(Sending, order(1, statement.Allow, ""))
+	}
 }
 
 func TestKeysThatAreHeldOrTypedElsewhereDecideNothing(t *testing.T) {

@@ -102,12 +102,17 @@ func (f *Face) Show(v desk.View) {
 		f.shape = s
 		f.build(v)
 	}
-	for _, c := range f.choices {
-		c.setLive(v.Live)
-	}
+	f.SetLive(v.Live)
 	if f.tick != nil {
 		f.clock.Objects = f.tick(left(v.Left))
 		f.clock.Refresh()
+	}
+}
+
+// SetLive says whether presses count.
+func (f *Face) SetLive(live bool) {
+	for _, c := range f.choices {
+		c.setLive(live)
 	}
 }
 

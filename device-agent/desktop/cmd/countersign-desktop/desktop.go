@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fyne.io/fyne/v2"
@@ -32,6 +33,7 @@ type desktopAgent struct {
 	face     *window.Face
 	asking   fyne.Window // with the face
 	visible  bool        // asking is
+	showing  atomic.Bool // the same, for the clock
 	home     *home
 	tray     *tray
 
@@ -96,8 +98,19 @@ func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
 func (d *desktopAgent) clock(ctx context.Context) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	beat := time.NewTicker(desk.BeatTime)
+	defer beat.Stop()
+	var beating atomic.Bool
 	for {
 		select {
+		case <-beat.C:
+			// Never more than one on its way.
+			if d.showing.Load() && beating.CompareAndSwap(false, true) {
+				fyne.Do(func() {
+					beating.Store(false)
+					d.beat()
+				})
+			}
 		case <-second.C:
 			fyne.Do(func() {
 				d.desk.Tick(time.Now())
@@ -113,6 +126,14 @@ func (d *desktopAgent) clock(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// beat tells the desk that the toolkit has looked for presses, and the buttons whether
+// they count.
+func (d *desktopAgent) beat() {
+	now := time.Now()
+	d.desk.Beat(now)
+	d.face.SetLive(d.desk.View(now).Live)
 }
 
 // startedAgain brings up what the person wants to see who starts this program again.
@@ -187,7 +208,6 @@ func (d *desktopAgent) drawn() {
 		d.desk.Moved(time.Now())
 		d.refresh()
 	})
-	time.AfterFunc(desk.MinLook, func() { fyne.Do(d.refresh) })
 }
 
 // bringBack brings back what was put away.
@@ -216,12 +236,14 @@ func (d *desktopAgent) refresh() {
 		d.face.Show(v)
 		if !d.visible {
 			d.visible = true
+			d.showing.Store(true)
 			d.desk.Moved(now)
 			keepKeyboard()
 			d.asking.Show()
 		}
 	case d.visible:
 		d.visible = false
+		d.showing.Store(false)
 		d.face.Show(v)
 		d.asking.Hide()
 	}

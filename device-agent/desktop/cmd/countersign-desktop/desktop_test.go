@@ -32,7 +32,7 @@ func enrolled(t *testing.T) (*room, *actor) {
 
 // settle waits until what is shown has been there long enough for a press to count,
 // and then some.
-func settle() { time.Sleep(2 * desk.MinLook) }
+func settle() { time.Sleep(3 * desk.MinLook) }
 
 // TestS1ThroughTheWindow plays a sign-in to its end: the window comes up without taking
 // the keyboard, a click on Allow leads to a code, and the code lets in.

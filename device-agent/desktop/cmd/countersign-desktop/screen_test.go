@@ -261,10 +261,11 @@ func (r *room) await(title string) (id string) {
 // A spot is a place in a window, from its upper left corner.
 type spot struct{ x, y int }
 
-// click clicks into a window, as soon as it is called.
+// click clicks into a window, as soon as it is called. When it returns, the click has
+// been made: the screen has answered what was asked after it.
 func (r *room) click(id string, at spot) {
 	r.t.Helper()
-	r.run("xdotool", "mousemove", "--window", id, strconv.Itoa(at.x), strconv.Itoa(at.y), "click", "1")
+	r.run("xdotool", "mousemove", "--window", id, strconv.Itoa(at.x), strconv.Itoa(at.y), "click", "1", "getmouselocation")
 }
 
 // key presses a key in the window that has the keyboard.
