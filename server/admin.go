@@ -150,6 +150,31 @@ func (a *adminService) RevokeAccountDevice(ctx context.Context, req *pb.RevokeAc
 	return &pb.RevokeAccountDeviceResponse{Device: a.server.deviceMessage(&d)}, nil
 }
 
+// RevokeAccountDevices implements the API.
+func (a *adminService) RevokeAccountDevices(ctx context.Context, req *pb.RevokeAccountDevicesRequest) (*pb.RevokeAccountDevicesResponse, error) {
+	var before time.Time
+	if t := req.GetEnrolledBefore(); t != nil {
+		if t.CheckValid() != nil || t.AsTime().IsZero() {
+			return nil, invalidField("enrolled_before", "want a moment, or none for all devices")
+		}
+		before = t.AsTime()
+	}
+	devices, err := a.administrator(ctx).RevokeDevices(ctx, req.GetAccount(), before, req.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RevokeAccountDevicesResponse{Devices: a.server.deviceMessages(devices)}, nil
+}
+
+// ReadmitAccountDevice implements the API.
+func (a *adminService) ReadmitAccountDevice(ctx context.Context, req *pb.ReadmitAccountDeviceRequest) (*pb.ReadmitAccountDeviceResponse, error) {
+	d, err := a.administrator(ctx).ReadmitDevice(ctx, req.GetDevice())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ReadmitAccountDeviceResponse{Device: a.server.deviceMessage(&d)}, nil
+}
+
 // AddApplication implements the API.
 func (a *adminService) AddApplication(ctx context.Context, req *pb.AddApplicationRequest) (*pb.AddApplicationResponse, error) {
 	app, token, err := a.administrator(ctx).AddApplication(ctx, req.GetId(), req.GetName())

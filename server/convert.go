@@ -43,6 +43,10 @@ func (s *Server) deviceMessage(d *approval.Device) *pb.Device {
 		RevokeTime:    timestamp(d.Revoked),
 		RevokeReason:  d.RevokeReason,
 		TrustTime:     timestamp(d.TrustFrom),
+		ReadmitTime:   timestamp(d.Readmitted),
+	}
+	if !d.Readmitted.IsZero() {
+		m.ReadmittedBy = actorWords(d.ReadmittedBy)
 	}
 	if d.State == approval.DeviceRevoked {
 		m.RevokedBy = actorWords(d.RevokedBy)
@@ -117,7 +121,7 @@ func deviceState(state approval.DeviceState) pb.DeviceState {
 }
 
 func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
-	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended}
+	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended, Notices: noticeMessages(screen.Notices)}
 	for _, p := range screen.Prompts {
 		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document, Silent: p.Silent})
 	}
@@ -171,6 +175,27 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 		m.CancelCause = string(s.CancelCause)
 	}
 	return m
+}
+
+func noticeMessages(notices []approval.Notice) []*pb.Notice {
+	messages := make([]*pb.Notice, len(notices))
+	for i, n := range notices {
+		messages[i] = &pb.Notice{
+			Sequence:    n.Sequence,
+			Time:        timestamp(n.Time),
+			Event:       string(n.Event),
+			ActorKind:   string(n.Actor.Kind),
+			ActorId:     n.Actor.ID,
+			ActorName:   n.ActorName,
+			DeviceId:    n.Device,
+			DeviceName:  n.DeviceName,
+			DeviceKind:  n.DeviceKind,
+			Application: n.Application,
+			Address:     n.Address,
+			Detail:      n.Detail,
+		}
+	}
+	return messages
 }
 
 func signInState(state approval.State) pb.SignInState {

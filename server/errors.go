@@ -120,6 +120,8 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_APPLICATION_EXISTS
 	case approval.ReasonNoSuchDevice:
 		return codes.NotFound, pb.ErrorReason_ERROR_REASON_NO_SUCH_DEVICE
+	case approval.ReasonDeviceNotDormant:
+		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_DEVICE_NOT_DORMANT
 	case approval.ReasonInvitationInvalid:
 		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_INVITATION_INVALID
 	case approval.ReasonKeyInUse:

@@ -138,6 +138,15 @@ func (d *deviceService) RevokeDevice(ctx context.Context, req *pb.RevokeDeviceRe
 	return &pb.RevokeDeviceResponse{Device: d.server.deviceMessage(&revoked)}, nil
 }
 
+// ReadmitDevice implements the API.
+func (d *deviceService) ReadmitDevice(ctx context.Context, req *pb.ReadmitDeviceRequest) (*pb.ReadmitDeviceResponse, error) {
+	readmitted, err := d.server.broker.ReadmitDevice(ctx, callerOf(ctx).device, req.GetStatement(), remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ReadmitDeviceResponse{Device: d.server.deviceMessage(&readmitted)}, nil
+}
+
 // UpdateDevice implements the API.
 func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
 	renamed, err := d.server.broker.RenameDevice(ctx, callerOf(ctx).device, req.GetName(), remoteIP(ctx))
@@ -160,6 +169,7 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		ServerTime:        timestamp(time.Now()),
 		RecoveryCodesLeft: int32(self.RecoveryCodes),
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
+		Notices:           noticeMessages(self.Notices),
 	}, nil
 }
 

@@ -173,7 +173,8 @@ func TestAnOpenStreamIsSeen(t *testing.T) {
 		stream := must(client.WatchPrompts(ctx, &pb.WatchPromptsRequest{}))
 		seen := func() time.Time {
 			synctest.Wait()
-			return must(b.broker.Self(t.Context(), b.device)).LastSeen
+			admin := b.broker.Administrator(approval.Actor{Kind: approval.ActorAdministrator})
+			return must(admin.Device(t.Context(), b.device)).LastSeen
 		}
 		must(stream.Recv())
 		began := time.Now()

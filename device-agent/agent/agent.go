@@ -17,7 +17,7 @@
 // # What it does not
 //
 // It keeps nothing secret from other programs of the same user, and it does not
-// correct this device's clock. It trusts the server for what is asked and when,
+// set this device's clock; it only remembers how wrong it is. It trusts the server for what is asked and when,
 // and for nothing else: without a signature of this device nobody gets in with it.
 package agent
 
@@ -55,7 +55,13 @@ type Screen struct {
 	Codes     []Code   // that this device has earned and that are good still, oldest first
 	Suspended bool     // the account is suspended, and nothing can be answered
 	Connected bool     // the server answers; if not, nobody is asked here
+	Barred    string   // why this device does not count at present, in the server's words, or ""
 	Status    string   // one line: the connection, and what is wrong
+
+	// Notices are what happened to the account and was not shown on this
+	// device yet, oldest first. Who has shown them says so: [Agent.NoticesShown].
+	// All names and details are somebody else's words.
+	Notices []*countersignv1.Notice
 }
 
 // A Prompt is a question to the person. The embedded fields are what exactly the
@@ -112,6 +118,8 @@ type Agent struct {
 	latest   set                // what the stream said last
 	answered map[string]*answer // by sign-in id: what this process answered
 	status   string
+	barred   string // what Screen.Barred says
+	shown    mark   // up to which notice was shown
 }
 
 // Open makes an Agent for the trusted device in dir. The error wraps
@@ -127,6 +135,10 @@ func Open(dir, passphrase string) (*Agent, error) {
 		return nil, fmt.Errorf("%w: it was begun and not finished: run countersign-agent enroll again, alone", ErrNotEnrolled)
 	}
 	keys, err := keystore.Open(dir, passphrase)
+	if errors.Is(err, keystore.ErrNoKeys) {
+		return nil, &explained{fmt.Sprintf("%s: the keys of this device are gone, and it is nothing without them: move the directory away and enrol it anew, "+
+			"which makes new keys; then revoke the old device (%s) on another one, or have an administrator do it", dir, Fingerprint(state.Device)), err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +161,10 @@ func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	shown, err := readMark(dir)
+	if err != nil {
+		return nil, err
+	}
 	return &Agent{
 		dir:         dir,
 		state:       state,
@@ -160,6 +176,7 @@ func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
 		bell:        make(chan struct{}, 1),
 		up:          make(chan struct{}),
 		answered:    make(map[string]*answer),
+		shown:       shown,
 	}, nil
 }
 
@@ -180,6 +197,7 @@ func (a *Agent) Self(ctx context.Context) (*countersignv1.GetSelfResponse, error
 	if err := a.checkSelf(self); err != nil {
 		return nil, err
 	}
+	a.noteClock(clockAhead(self.GetServerTime(), time.Now()))
 	return self, nil
 }
 

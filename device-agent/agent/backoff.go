@@ -44,12 +44,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // Persist calls fn again, after jittered pauses, as long as its error may pass
 // ([ReactionTo]) and ctx is not done. It returns fn's last error. A server with
-// the wrong key is not asked again.
+// the wrong key is not asked again, nor is a disk of this machine that failed.
 func Persist(ctx context.Context, fn func() error) error {
 	pause := backoff{max: maxDecisionPause}
 	for {
 		err := fn()
-		if err == nil || ReactionTo(err) != Retry || errors.As(err, new(*WrongServerError)) || ctx.Err() != nil {
+		if err == nil || ReactionTo(err) != Retry || errors.As(err, new(*WrongServerError)) || errors.As(err, new(*localError)) || ctx.Err() != nil {
 			return err
 		}
 		if sleep(ctx, pause.next()) != nil {

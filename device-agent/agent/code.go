@@ -14,6 +14,9 @@ import (
 // is open or was denied by accident, once, until its time is over. The account
 // has one such code at a time: a new one replaces the old. The Prompt of the
 // result is zero.
+//
+// With the code comes what this device needs to make codes by itself
+// ([Agent.OfflineCode]), which it keeps if it has it not.
 func (a *Agent) NewCode(ctx context.Context) (Code, error) {
 	response, err := submitNow(ctx, a, submission[*countersignv1.CreateCodeResponse]{
 		sign: func(counter uint64, serverKey string) (string, error) {
@@ -29,7 +32,14 @@ func (a *Agent) NewCode(ctx context.Context) (Code, error) {
 	if err != nil {
 		return Code{}, err
 	}
-	return newCode(Prompt{}, response.GetCode(), response.GetExpireTime().AsTime())
+	ahead := clockAhead(response.GetServerTime(), time.Now())
+	a.noteClock(ahead)
+	made, err := newCode(Prompt{ahead: ahead}, response.GetCode(), response.GetExpireTime().AsTime())
+	if err == nil {
+		made.Prompt = Prompt{}
+		err = a.keepOfflineSecret(response.GetOfflineSecret())
+	}
+	return made, err
 }
 
 // Revoke ends the trust in a device of this device's account, which may be this
@@ -52,6 +62,29 @@ func (a *Agent) Revoke(ctx context.Context, device, reason string) (*countersign
 	}
 	if d := response.GetDevice(); d.GetId() != device || d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED {
 		return nil, errors.New("the server's answer is not about the device that was to be revoked: look at the list of devices")
+	}
+	return response.GetDevice(), nil
+}
+
+// Readmit lets a device of this device's account count again that was not seen
+// for long, by a signed statement. Readmitting a trusted device succeeds.
+func (a *Agent) Readmit(ctx context.Context, device string) (*countersignv1.Device, error) {
+	response, err := submitNow(ctx, a, submission[*countersignv1.ReadmitDeviceResponse]{
+		sign: func(counter uint64, serverKey string) (string, error) {
+			return statement.Sign(a.keys.Approval, statement.Readmission{
+				Account: a.state.Account, ApprovalKey: a.approvalKey, Aud: a.state.Deployment, Counter: counter,
+				Device: a.state.Device, Iat: time.Now().Unix(), Readmitted: device, ServerKey: serverKey,
+			})
+		},
+		send: func(ctx context.Context, conn *Conn, signed string) (*countersignv1.ReadmitDeviceResponse, error) {
+			return countersignv1.NewDeviceServiceClient(conn).ReadmitDevice(ctx, &countersignv1.ReadmitDeviceRequest{Statement: signed})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d := response.GetDevice(); d.GetId() != device || d.GetState() != countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
+		return nil, errors.New("the server's answer is not about the device that was to be readmitted: look at the list of devices")
 	}
 	return response.GetDevice(), nil
 }

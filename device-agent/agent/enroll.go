@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/countersignd/countersign/device-agent/keystore"
@@ -43,6 +44,9 @@ type Enrolled struct {
 	// they were made with this device. They are kept nowhere: whoever shows
 	// them shows them now or never.
 	RecoveryCodes []string
+
+	// Namesakes are as [Candidate.Namesakes] returns them.
+	Namesakes []*countersignv1.Device
 }
 
 // Enroll makes this device a trusted one, and returns its state. It may be
@@ -85,7 +89,24 @@ func Enroll(ctx context.Context, e Enrollment) (Enrolled, error) {
 		return Enrolled{}, err
 	}
 	state, err := a.trusted(device)
-	return Enrolled{state, shown}, err
+	if err != nil {
+		return Enrolled{}, err
+	}
+	return Enrolled{state, shown, a.namesakes(ctx, conn)}, nil
+}
+
+// namesakes returns the other devices of the account that have this one's name and
+// were not revoked. A device that is enrolled anew takes nothing from its old
+// entry, whose keys somebody may still have. What the server does not say is
+// left out, as this device is trusted all the same.
+func (a *Agent) namesakes(ctx context.Context, conn *Conn) []*countersignv1.Device {
+	list, err := countersignv1.NewDeviceServiceClient(conn).ListDevices(ctx, &countersignv1.ListDevicesRequest{})
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(list.GetDevices(), func(d *countersignv1.Device) bool {
+		return d.GetId() == a.state.Device || d.GetName() != a.state.Name || d.GetState() == countersignv1.DeviceState_DEVICE_STATE_REVOKED
+	})
 }
 
 // begin makes what must be durable before the server is asked.
@@ -216,7 +237,7 @@ func (a *Agent) enrollOnce(ctx context.Context, conn *Conn) (*countersignv1.Devi
 	if err != nil {
 		return nil, nil, conn.Explain(err)
 	}
-	return response.GetDevice(), response.GetRecoveryCodes(), nil
+	return response.GetDevice(), response.GetRecoveryCodes(), a.keepOfflineSecret(response.GetOfflineSecret())
 }
 
 // announce fills in and signs what e, which says by whom this device hopes to be
@@ -240,7 +261,7 @@ func (a *Agent) announce(serverKey string, e statement.Enrollment) (string, erro
 func (a *Agent) ask(ctx context.Context, conn *Conn, refused error) (*countersignv1.Device, error) {
 	self, err := countersignv1.NewDeviceServiceClient(conn).GetSelf(ctx, &countersignv1.GetSelfRequest{})
 	if err == nil {
-		return self.GetDevice(), a.checkSelf(self)
+		return self.GetDevice(), errors.Join(a.checkSelf(self), a.keepOfflineSecret(self.GetOfflineSecret()))
 	}
 	switch Reason(err) {
 	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN:

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"errors"
@@ -37,8 +38,12 @@ func agree(t *testing.T, f *fakeServer, dir string) {
 	if len(f.devices) != 1 || f.devices[state.Device] == nil || f.devices[state.Device].Account != state.Account {
 		t.Errorf("the server has %v, the agent %+v", f.devices, state)
 	}
-	if _, err := Open(dir, ""); err != nil {
-		t.Errorf("Open = %v", err)
+	a, err := Open(dir, "")
+	if err != nil {
+		t.Fatalf("Open = %v", err)
+	}
+	if secret, err := a.offlineSecret(); err != nil || !bytes.Equal(secret, offlineSecret(state.Device)) {
+		t.Errorf("the device is trusted and its offline secret is %x, %v", secret, err)
 	}
 }
 
@@ -106,6 +111,11 @@ func TestEnrollAfterCrash(t *testing.T) {
 					conn.Close()
 					if err != nil {
 						t.Fatal(err)
+					}
+					if crash == 3 { // and nothing was written down
+						if err := os.Remove(filepath.Join(dir, offlineName)); err != nil {
+							t.Fatal(err)
+						}
 					}
 					if crash == 4 {
 						if _, err := a.trusted(device); err != nil {
@@ -205,7 +215,7 @@ func TestEnrollElsewhereWhileBegun(t *testing.T) {
 	f.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := enrollAt(ctx, f, dir, f.invite("ada")); err == nil || !strings.Contains(err.Error(), "cannot reach") {
+	if _, err := enrollAt(ctx, f, dir, f.invite("ada")); err == nil || !strings.Contains(err.Error(), "To finish the enrolment") {
 		t.Fatalf("Enroll at a dead server = %v", err)
 	}
 	link := f.invite("ada")

@@ -71,7 +71,7 @@ func (f *fakeServer) RecoverDevice(ctx context.Context, r *pb.RecoverDeviceReque
 	if err := after("RecoverDevice"); err != nil {
 		return nil, err
 	}
-	return &pb.RecoverDeviceResponse{Device: d.Device, RecoveryCodesLeft: int32(len(f.codes) - len(f.spent))}, nil
+	return &pb.RecoverDeviceResponse{Device: d.Device, RecoveryCodesLeft: int32(len(f.codes) - len(f.spent)), OfflineSecret: d.offline()}, nil
 }
 
 func (f *fakeServer) CreateRecoveryCodes(ctx context.Context, r *pb.CreateRecoveryCodesRequest) (*pb.CreateRecoveryCodesResponse, error) {

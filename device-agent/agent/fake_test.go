@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ type fakeServer struct {
 	spent       map[string]bool // of codes
 	wait        time.Duration   // after a recovery
 	raw         []*pb.Prompt    // sent as they are, behind the others
+	notices     []*pb.Notice
 	suspended   bool
 	changed     chan struct{} // closed and replaced at each change
 	streams     int           // that were opened so far
@@ -75,7 +77,22 @@ type fakeDevice struct {
 	token    string
 }
 
+// offlineSecret is what a device makes offline codes from.
+func offlineSecret(device string) []byte {
+	sum := sha256.Sum256([]byte("offline secret of " + device))
+	return sum[:]
+}
+
+// offline hands the secret over until the device's first statement.
+func (d *fakeDevice) offline() []byte {
+	if d.counter > 0 {
+		return nil
+	}
+	return offlineSecret(d.Id)
+}
+
 type fakeSignIn struct {
+	silent             bool
 	id, account, nonce string
 	created            time.Time
 	lifetime           time.Duration
@@ -248,7 +265,7 @@ func (f *fakeServer) EnrollDevice(ctx context.Context, r *pb.EnrollDeviceRequest
 	if err := after("EnrollDevice"); err != nil {
 		return nil, err
 	}
-	return &pb.EnrollDeviceResponse{Device: d.Device, RecoveryCodes: f.codes}, nil
+	return &pb.EnrollDeviceResponse{Device: d.Device, RecoveryCodes: f.codes, OfflineSecret: d.offline()}, nil
 }
 
 func (f *fakeServer) deviceLocked(ctx context.Context) (*fakeDevice, error) {
@@ -259,6 +276,8 @@ func (f *fakeServer) deviceLocked(ctx context.Context) (*fakeDevice, error) {
 	switch d := f.devices[id]; {
 	case d == nil:
 		return nil, reject(codes.Unauthenticated, pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN, "Enrol this device.")
+	case d.State == pb.DeviceState_DEVICE_STATE_DORMANT:
+		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_DORMANT, "This device was not seen for 90 days.")
 	case d.State != pb.DeviceState_DEVICE_STATE_TRUSTED:
 		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED, "This device was revoked.")
 	default:
@@ -273,7 +292,7 @@ func (f *fakeServer) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.Get
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSelfResponse{Device: d.Device, DeploymentId: deployment, ServerTime: timestamppb.Now()}, nil
+	return &pb.GetSelfResponse{Device: d.Device, DeploymentId: deployment, ServerTime: timestamppb.New(f.now()), OfflineSecret: d.offline()}, nil
 }
 
 func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]) error {
@@ -311,12 +330,13 @@ func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
 		switch expires := s.created.Add(s.lifetime); {
 		case s.account != d.Account:
 		case s.decision == "" && f.now().Before(expires):
-			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document()})
+			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document(), Silent: s.silent})
 		case s.decision == statement.Allow && s.by == d.Id && !s.used:
 			m.Codes = append(m.Codes, &pb.OutstandingCode{SignInId: s.id, Document: s.document(), Code: s.code, ExpireTime: timestamppb.New(expires)})
 		}
 	}
 	m.Prompts = append(m.Prompts, f.raw...)
+	m.Notices = append(m.Notices, f.notices...)
 	return m
 }
 

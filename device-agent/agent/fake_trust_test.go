@@ -103,7 +103,7 @@ func (f *fakeServer) CompleteTrust(ctx context.Context, r *pb.CompleteTrustReque
 	if err := after("CompleteTrust"); err != nil {
 		return nil, err
 	}
-	return &pb.CompleteTrustResponse{Device: f.devices[id].Device}, nil
+	return &pb.CompleteTrustResponse{Device: f.devices[id].Device, OfflineSecret: f.devices[id].offline()}, nil
 }
 
 // numbered checks a statement's counter, as the server does, and notes it.
@@ -134,7 +134,10 @@ func (f *fakeServer) CreateCode(ctx context.Context, r *pb.CreateCodeRequest) (*
 		return nil, err
 	}
 	f.decisions = append(f.decisions, r.GetStatement())
-	return &pb.CreateCodeResponse{Code: "271828", ExpireTime: timestamppb.New(time.Now().Add(5 * time.Minute))}, after("CreateCode")
+	return &pb.CreateCodeResponse{
+		Code: "271828", ExpireTime: timestamppb.New(f.now().Add(5 * time.Minute)),
+		OfflineSecret: offlineSecret(d.Id), ServerTime: timestamppb.New(f.now()),
+	}, after("CreateCode")
 }
 
 func (f *fakeServer) RevokeDevice(ctx context.Context, r *pb.RevokeDeviceRequest) (*pb.RevokeDeviceResponse, error) {
@@ -159,6 +162,28 @@ func (f *fakeServer) RevokeDevice(ctx context.Context, r *pb.RevokeDeviceRequest
 	return &pb.RevokeDeviceResponse{Device: target.Device}, nil
 }
 
+func (f *fakeServer) ReadmitDevice(ctx context.Context, r *pb.ReadmitDeviceRequest) (*pb.ReadmitDeviceResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := statement.Verify[statement.Readmission](d.approval, d.Id, r.GetStatement())
+	if err != nil || v.Aud != deployment || v.ServerKey != f.keyID || v.Account != d.Account {
+		return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID, "Invalid.")
+	}
+	if err := d.numbered(v.Counter, r.GetStatement()); err != nil {
+		return nil, err
+	}
+	target := f.devices[v.Readmitted]
+	if target == nil {
+		return nil, reject(codes.NotFound, pb.ErrorReason_ERROR_REASON_NO_SUCH_DEVICE, "There is no such device in this account.")
+	}
+	target.State = pb.DeviceState_DEVICE_STATE_TRUSTED
+	return &pb.ReadmitDeviceResponse{Device: target.Device}, nil
+}
+
 func (f *fakeServer) UpdateDevice(ctx context.Context, r *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -168,4 +193,22 @@ func (f *fakeServer) UpdateDevice(ctx context.Context, r *pb.UpdateDeviceRequest
 	}
 	d.Name = r.GetName()
 	return &pb.UpdateDeviceResponse{Device: d.Device}, nil
+}
+
+func (f *fakeServer) Unlock(ctx context.Context, r *pb.UnlockRequest) (*pb.UnlockResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, err := f.deviceLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u, err := statement.Verify[statement.Unlock](d.approval, d.Id, r.GetStatement())
+	if err != nil || u.Aud != deployment || u.ServerKey != f.keyID || u.Account != d.Account {
+		return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_STATEMENT_INVALID, "Invalid.")
+	}
+	if err := d.numbered(u.Counter, r.GetStatement()); err != nil {
+		return nil, err
+	}
+	f.decisions = append(f.decisions, r.GetStatement())
+	return &pb.UnlockResponse{}, nil
 }

@@ -135,6 +135,9 @@ func (r *Recovery) call(ctx context.Context, conn *Conn, request func() (*counte
 	}
 	a, device := r.agent, response.GetDevice()
 	r.left = int(response.GetRecoveryCodesLeft())
+	if err := a.keepOfflineSecret(response.GetOfflineSecret()); err != nil {
+		return local(err)
+	}
 	if device.GetState() != countersignv1.DeviceState_DEVICE_STATE_WAITING {
 		return local(a.becomeTrusted(device))
 	}

@@ -18,6 +18,7 @@ type set struct {
 	codes     []Code
 	suspended bool
 	trouble   string // what it holds that cannot be shown, or ""
+	notices   []*countersignv1.Notice
 }
 
 func (s set) asks(signIn string) bool {
@@ -31,7 +32,7 @@ func (s set) holdsCode(signIn string) bool {
 // read makes a set of a message. What cannot be shown as it is, is left out and
 // counted.
 func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
-	s := set{suspended: message.GetAccountSuspended()}
+	s := set{suspended: message.GetAccountSuspended(), notices: message.GetNotices()}
 	var refused int
 	var first error
 	refuse := func(err error) {
@@ -170,7 +171,8 @@ func (a *Agent) screen() Screen {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Status: a.status}
+	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Barred: a.barred, Status: a.status}
+	s.Notices = a.newNoticesLocked(a.latest.notices)
 	pending := func(id string) *answer {
 		if ans := a.answered[id]; ans != nil && !ans.settled {
 			return ans

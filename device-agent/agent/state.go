@@ -20,19 +20,24 @@ import (
 //
 //	device.json   what it is and where its server is   mode 0600
 //	counter       number of its last statement
+//	offline.key   what its offline codes are made from, sealed by its keys
+//	clock         by how much its clock was wrong when that was last known
+//	notices       which notices of the server were shown
 //	lock          held while the files above change
 //	statements.lock  held while a statement is signed and sent
 //	keys.pem      or keys.age, see package keystore
 //
 // device.json is written when the keys are durable and before the server is
 // asked (phase "enrolling" with an invitation, "asking" for approval by a trusted
-// device, "recovering" with a recovery code, which is not in it), and again when the server has said yes ("trusted").
+// device, "recovering" with a recovery code, which is not in it), and again when the
+// server has said yes ("trusted"). offline.key is written when the server has handed
+// it over, before that.
 // So a device that the server believes in always has its keys, and what was begun can
 // be finished after a crash at any point.
 const stateName = "device.json"
 
 // ErrNotEnrolled is wrapped when a directory holds no device.
-var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
+var ErrNotEnrolled = errors.New("this device is not enrolled: get an invitation, or ask your other devices with --server and --account, and run countersign-agent enroll; or, if it was enrolled in another directory, name that with --dir")
 
 // The phases of a device.
 const (

@@ -199,3 +199,22 @@ func TestRevokeAndRename(t *testing.T) {
 		t.Errorf("Revoke of a stranger = %v", err)
 	}
 }
+
+func TestUnlockIsSigned(t *testing.T) {
+	f := newFake(t)
+	a := trustedAgent(t, f, "ada")
+	if err := a.Unlock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := get(f, func() int { return len(f.decisions) }); n != 1 {
+		t.Errorf("the server took %d statements, want 1", n)
+	}
+	f.change(func() {
+		for _, d := range f.devices {
+			d.State = pb.DeviceState_DEVICE_STATE_REVOKED
+		}
+	})
+	if err := a.Unlock(t.Context()); ReactionTo(err) != Reenroll {
+		t.Errorf("Unlock by a revoked device = %v, want a refusal", err)
+	}
+}

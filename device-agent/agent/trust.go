@@ -100,6 +100,17 @@ func Ask(ctx context.Context, in Asking) (*Candidate, error) {
 	return &Candidate{a}, nil
 }
 
+// Namesakes returns the other devices of the account that have this one's name
+// and were not revoked, if this one is trusted and the server says them.
+func (c *Candidate) Namesakes(ctx context.Context) []*countersignv1.Device {
+	conn, err := c.agent.newConn()
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	return c.agent.namesakes(ctx, conn)
+}
+
 // begin returns the agent of what was begun or, if that is not what is asked
 // for, of what is to be begun in a phase; begun is what the directory said.
 func (in Asking) begin(phase string) (a *Agent, begun State, err error) {
@@ -190,7 +201,7 @@ func (a *Agent) self(ctx context.Context, conn *Conn) (*countersignv1.Device, er
 	if err != nil {
 		return nil, err
 	}
-	return self.GetDevice(), a.checkSelf(self)
+	return self.GetDevice(), errors.Join(a.checkSelf(self), a.keepOfflineSecret(self.GetOfflineSecret()))
 }
 
 // stillAsked forgets a request that must be over, so that nobody waits for it:
@@ -297,7 +308,7 @@ func (c *Candidate) Complete(ctx context.Context, code string) (State, error) {
 			return conn.Explain(err)
 		}
 		device = response.GetDevice()
-		return nil
+		return a.keepOfflineSecret(response.GetOfflineSecret())
 	})
 	switch reason := Reason(err); {
 	case err == nil:

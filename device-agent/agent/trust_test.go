@@ -92,7 +92,7 @@ func TestAskAfterCrash(t *testing.T) {
 					err = before.save(dir)
 				case "code taken":
 					if _, err = c.Complete(t.Context(), f.allow()); err == nil {
-						err = asked.save(dir)
+						err = errors.Join(asked.save(dir), os.Remove(filepath.Join(dir, offlineName)))
 					}
 				case "trusted":
 					_, err = c.Complete(t.Context(), f.allow())

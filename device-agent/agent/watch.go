@@ -28,6 +28,10 @@ const (
 	// After half an hour's absence of the server, half of a thousand
 	// agents are back within 7.5 s and all within 15 s and one attempt.
 	maxPause = 15 * time.Second
+
+	// barredPause is the same for a device that does not count at present: only
+	// a person, or days, can change that.
+	barredPause = time.Minute
 )
 
 // Why a stream was given up by this side. The person sees the first only.
@@ -61,6 +65,11 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 			return err
 		}
 		lived := stood && time.Since(began) > steady
+		pause.max = maxPause
+		if isBarred(err) {
+			a.bar(err)
+			pause.max = barredPause
+		}
 		if lived {
 			pause.reset()
 		} else {
@@ -74,6 +83,25 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 		}
 		a.pause(ctx, pause.next())
 	}
+}
+
+// isBarred reports whether the server knows this device and does not count it
+// at present, which may pass.
+func isBarred(err error) bool {
+	switch Reason(err) {
+	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_DORMANT,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED:
+		return true
+	}
+	return false
+}
+
+// bar notes why this device does not count, until a stream says otherwise.
+func (a *Agent) bar(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.barred = err.Error()
 }
 
 // pause waits for d, but no longer than until the device wakes up from sleep.
@@ -146,7 +174,7 @@ func (a *Agent) receive(conn *Conn, message *countersignv1.WatchPromptsResponse)
 		close(a.up)
 	}
 	a.conn = conn
-	a.latest = latest
+	a.latest, a.barred = latest, ""
 	a.status = "connected to " + a.state.Server
 	if latest.trouble != "" {
 		a.status += ", but " + latest.trouble
@@ -154,6 +182,7 @@ func (a *Agent) receive(conn *Conn, message *countersignv1.WatchPromptsResponse)
 	a.settleLocked(time.Now())
 	a.mu.Unlock()
 	a.ring()
+	a.noteClock(clockAhead(message.GetServerTime(), time.Now()))
 }
 
 // say changes the status line.

@@ -262,3 +262,20 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("next() after reset = %v, want below %v", got, firstPause)
 	}
 }
+
+// What does not ring comes after what does, and can be answered like it.
+func TestSilentPromptsComeLast(t *testing.T) {
+	f := newFake(t)
+	a := trustedAgent(t, f, "ada")
+	silent := f.begin("ada")
+	f.change(func() { silent.silent = true })
+	f.begin("ada")
+	d, _ := running(t, a)
+	s := d.waitFor(t, "both prompts", prompts(2))
+	if s.Prompts[0].Silent || !s.Prompts[1].Silent || s.Prompts[1].SignIn != silent.id {
+		t.Errorf("the prompts are %+v, want the silent one last", s.Prompts)
+	}
+	if _, err := a.Answer(t.Context(), s.Prompts[1], statement.Deny, ""); err != nil {
+		t.Errorf("answering the silent one = %v", err)
+	}
+}

@@ -99,7 +99,11 @@ func parse(data []byte) (*Keys, error) {
 	if identityKey.Equal(approvalKey) {
 		return nil, errDamaged
 	}
-	return &Keys{Identity: signer{identityKey}, Approval: signer{approvalKey}, Storage: inFile}, nil
+	sealing, err := sealingKey(approvalKey)
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{Identity: signer{identityKey}, Approval: signer{approvalKey}, Storage: inFile, sealing: sealing}, nil
 }
 
 // parseKey reads the first key in data; what is around it and which key it is,

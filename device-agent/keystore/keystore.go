@@ -51,6 +51,8 @@ type Keys struct {
 	Identity crypto.Signer // for TLS
 	Approval crypto.Signer // for statements
 	Storage  string        // "file": where the keys are kept, as an enrollment says it
+
+	sealing []byte // derived from Approval, see Seal
 }
 
 // String says where the keys are kept, and nothing else.

@@ -160,6 +160,19 @@ func revocation() Revocation {
 	}
 }
 
+func readmission() Readmission {
+	return Readmission{
+		Account:     "ada",
+		ApprovalKey: keyID(approvalKey),
+		Aud:         deployment,
+		Counter:     1,
+		Device:      device,
+		Iat:         now,
+		Readmitted:  other,
+		ServerKey:   server,
+	}
+}
+
 func unlock() Unlock {
 	return Unlock{
 		Account:     "ada",
@@ -228,6 +241,7 @@ func samples() []sample {
 		newSample("recovery renewal", approvalKey, recoveryRenewal()),
 		newSample("revocation", approvalKey, revocation()),
 		newSample("revocation without a reason", approvalKey, quiet),
+		newSample("readmission", approvalKey, readmission()),
 		newSample("unlock", approvalKey, unlock()),
 		newSample("grant", serverKey, grant()),
 	}

@@ -51,6 +51,7 @@ func FuzzVerifyDecision(f *testing.F)        { fuzzPayload(f, Decision{}.typ()) 
 func FuzzVerifyCodeRequest(f *testing.F)     { fuzzPayload(f, CodeRequest{}.typ()) }
 func FuzzVerifyRecoveryRenewal(f *testing.F) { fuzzPayload(f, RecoveryRenewal{}.typ()) }
 func FuzzVerifyRevocation(f *testing.F)      { fuzzPayload(f, Revocation{}.typ()) }
+func FuzzVerifyReadmission(f *testing.F)     { fuzzPayload(f, Readmission{}.typ()) }
 func FuzzVerifyUnlock(f *testing.F)          { fuzzPayload(f, Unlock{}.typ()) }
 func FuzzVerifyGrant(f *testing.F)           { fuzzPayload(f, Grant{}.typ()) }
 

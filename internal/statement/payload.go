@@ -97,6 +97,19 @@ type Revocation struct {
 	ServerKey   string `json:"server_key"`       // as in Decision
 }
 
+// A Readmission lets a device of the same account count again that was not seen for
+// long. It is another type than a Revocation, so that neither passes for the other.
+type Readmission struct {
+	Account     string `json:"account"`
+	ApprovalKey string `json:"approval_key"` // key id
+	Aud         string `json:"aud"`          // deployment id
+	Counter     uint64 `json:"counter"`      // as in Decision
+	Device      string `json:"device"`       // device id of the signing device
+	Iat         int64  `json:"iat"`          // Unix seconds
+	Readmitted  string `json:"readmitted"`   // device id, not the signing device's
+	ServerKey   string `json:"server_key"`   // as in Decision
+}
+
 // An Unlock asks the server to forget the account's wrong codes, gaps and silences.
 type Unlock struct {
 	Account     string `json:"account"`
@@ -128,6 +141,7 @@ func (Decision) typ() string        { return "countersign-decision+jws" }
 func (CodeRequest) typ() string     { return "countersign-code-request+jws" }
 func (RecoveryRenewal) typ() string { return "countersign-recovery-renewal+jws" }
 func (Revocation) typ() string      { return "countersign-revocation+jws" }
+func (Readmission) typ() string     { return "countersign-readmission+jws" }
 func (Unlock) typ() string          { return "countersign-unlock+jws" }
 func (Grant) typ() string           { return "countersign-grant+jwt" }
 
@@ -136,6 +150,7 @@ func (d Decision) keys(string) (kid, signedBy string)        { return d.Device, 
 func (c CodeRequest) keys(string) (kid, signedBy string)     { return c.Device, c.ApprovalKey }
 func (r RecoveryRenewal) keys(string) (kid, signedBy string) { return r.Device, r.ApprovalKey }
 func (r Revocation) keys(string) (kid, signedBy string)      { return r.Device, r.ApprovalKey }
+func (r Readmission) keys(string) (kid, signedBy string)     { return r.Device, r.ApprovalKey }
 
 func (u Unlock) keys(string) (kid, signedBy string) { return u.Device, u.ApprovalKey }
 
@@ -217,6 +232,20 @@ func (r Revocation) check() error {
 		rule{"iat", validTime(r.Iat)},
 		rule{"reason", validText(r.Reason)},
 		rule{"revoked", pin.ValidKeyID(r.Revoked)},
+		rule{"server_key", pin.ValidKeyID(r.ServerKey)},
+	)
+}
+
+func (r Readmission) check() error {
+	return obey(
+		rule{"account", ValidAccount(r.Account)},
+		rule{"approval_key", pin.ValidKeyID(r.ApprovalKey)},
+		rule{"aud", ValidDeployment(r.Aud)},
+		rule{"counter", validCounter(r.Counter)},
+		rule{"device", pin.ValidKeyID(r.Device)},
+		rule{"iat", validTime(r.Iat)},
+		// No device vouches for itself.
+		rule{"readmitted", pin.ValidKeyID(r.Readmitted) && r.Readmitted != r.Device},
 		rule{"server_key", pin.ValidKeyID(r.ServerKey)},
 	)
 }

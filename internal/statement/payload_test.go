@@ -291,6 +291,20 @@ func TestRevocationRules(t *testing.T) {
 	}
 }
 
+func TestReadmissionRules(t *testing.T) {
+	checkChanges(t, readmission(), map[string]func(*Readmission){
+		"no account":    func(r *Readmission) { r.Account = "" },
+		"other key":     func(r *Readmission) { r.ApprovalKey = other },
+		"no audience":   func(r *Readmission) { r.Aud = "" },
+		"no counter":    func(r *Readmission) { r.Counter = 0 },
+		"no time":       func(r *Readmission) { r.Iat = 0 },
+		"no target":     func(r *Readmission) { r.Readmitted = "" },
+		"not a target":  func(r *Readmission) { r.Readmitted = "ada" },
+		"itself":        func(r *Readmission) { r.Readmitted = r.Device },
+		"no server key": func(r *Readmission) { r.ServerKey = "" },
+	})
+}
+
 func TestGrantRules(t *testing.T) {
 	checkChanges(t, grant(), map[string]func(*Grant){
 		"no assurance":             func(g *Grant) { g.Acr = "" },

@@ -21,6 +21,7 @@
 //	CodeRequest      countersign-code-request+jws
 //	RecoveryRenewal  countersign-recovery-renewal+jws
 //	Revocation       countersign-revocation+jws
+//	Readmission      countersign-readmission+jws
 //	Unlock           countersign-unlock+jws
 //	Grant            countersign-grant+jwt
 //
@@ -75,7 +76,7 @@ func refuse(format string, args ...any) error {
 
 // A Payload is what a statement says. The set of its types is closed.
 type Payload interface {
-	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Unlock | Grant
+	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Readmission | Unlock | Grant
 
 	// typ returns the type in the header.
 	typ() string

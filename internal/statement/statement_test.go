@@ -267,6 +267,9 @@ func TestSignRefusesBeforeTheKeyIsUsed(t *testing.T) {
 	if _, err := Sign(key, Revocation{}); !errors.Is(err, ErrInvalid) || key.used {
 		t.Errorf("Sign(Revocation{}) = %v, want ErrInvalid", err)
 	}
+	if _, err := Sign(key, Readmission{}); !errors.Is(err, ErrInvalid) || key.used {
+		t.Errorf("Sign(Readmission{}) = %v, want ErrInvalid", err)
+	}
 	if _, err := Sign(key, Grant{}); !errors.Is(err, ErrInvalid) || key.used {
 		t.Errorf("Sign(Grant{}) = %v, want ErrInvalid", err)
 	}

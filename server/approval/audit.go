@@ -31,6 +31,7 @@ const (
 	EventDeviceEnrolled     Event = "device.enrolled"
 	EventDeviceRenamed      Event = "device.renamed"
 	EventDeviceRevoked      Event = "device.revoked"
+	EventDeviceReadmitted   Event = "device.readmitted"
 	EventCounterReused      Event = "device.counter_reused"
 	EventApplicationAdded   Event = "application.added"
 	EventApplicationRotated Event = "application.token_rotated"
@@ -59,7 +60,7 @@ func Events() []Event {
 	return []Event{
 		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
-		EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
+		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,

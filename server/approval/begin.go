@@ -49,7 +49,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		}
 		devices := b.trustedIDs(tx, a.Name, now)
 		if len(devices) == 0 {
-			return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", a.Name)
+			return b.nobodyToAsk(tx, a.Name, now)
 		}
 		lane, known, err := b.laneOf(tx, app, a.Name, r.Token, now)
 		if err != nil {

@@ -198,6 +198,16 @@ func (b *Broker) trustedIDs(tx Tx, account string, now time.Time) []string {
 	return ids
 }
 
+// nobodyToAsk says why an account has no trusted device.
+func (b *Broker) nobodyToAsk(tx Tx, account string, now time.Time) error {
+	for _, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
+		if d := parseStanding(standing); d.At(now, b.restored) == DeviceDormant {
+			return refuse(ReasonNoTrustedDevice, "No device of the account %s was seen for 90 days, so none counts and none can be asked. Its owner must ask an administrator to readmit one, or enrol one.", account)
+		}
+	}
+	return refuse(ReasonNoTrustedDevice, "The account %s has no trusted device that could be asked. Its owner must enrol one first.", account)
+}
+
 // asStatementError turns an error of package statement into a refusal.
 func asStatementError(err error) error {
 	if errors.Is(err, statement.ErrInvalid) {

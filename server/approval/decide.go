@@ -32,10 +32,10 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	now := b.now()
 	var answer Code
 	var refusal *Error
-	var noted, notMe, strangersSilent bool
-	var ring []string
+	var notMe, strangersSilent bool
+	var warn, ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		answer, refusal, noted, ring = Code{}, nil, false, nil
+		answer, refusal, warn, ring = Code{}, nil, nil, nil
 		notMe, strangersSilent = false, false
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
@@ -60,7 +60,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			if d.Decision == statement.Deny {
 				refusal = errCopied
 			}
-			if noted, err = noteOutdated(tx, now, c.device, claims, address); err != nil || refusal == errOutdated {
+			if warn, err = b.noteOutdated(tx, now, c.device, claims, address); err != nil || refusal == errOutdated {
 				return err
 			}
 		}
@@ -91,13 +91,14 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 				return err
 			}
 		}
+		c.device.seen(now)
 		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return Code{}, err
 	}
 	b.hub.ring(ring, d.SignIn)
-	b.warnCopied(noted, device)
+	b.warnCopied(warn, device)
 	if notMe {
 		b.log.Warn("the owner says that a sign-in was not hers: somebody may know the password", "account", d.Account, "sign_in", d.SignIn, "strangers_silent", strangersSilent)
 	}

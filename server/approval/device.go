@@ -9,23 +9,24 @@ import (
 // A Device is a holder of two keys of an account. Its id is the key id of its
 // identity key, which its TLS connections prove.
 type Device struct {
-	ID          string
-	Account     string
-	State       DeviceState
-	Name        string // written by the device
-	Kind        string // as in statement.Enrollment; says nothing about trust
-	KeyStorage  string // likewise
-	ApprovalKey statement.JWK
-	ApprovalID  string      // key id of ApprovalKey
-	Counter     uint64      // of the newest statement by this device
-	Newest      string      // SHA-256 of what that statement signed, in base64
-	Stale       stale       // statements whose counter did not rise
-	Calls       []time.Time `json:",omitempty"` // in the last hour, that were put on record
-	Enrolled    time.Time
-	EnrolledBy  Actor
-	LastSeen    time.Time // to the minute
-	Readmitted  time.Time // zero if it never had to be
-	Confirmed   time.Time // after the store was restored from a backup; zero if it never had to be
+	ID           string
+	Account      string
+	State        DeviceState
+	Name         string // written by the device
+	Kind         string // as in statement.Enrollment; says nothing about trust
+	KeyStorage   string // likewise
+	ApprovalKey  statement.JWK
+	ApprovalID   string      // key id of ApprovalKey
+	Counter      uint64      // of the newest statement by this device
+	Newest       string      // SHA-256 of what that statement signed, in base64
+	Stale        stale       // statements whose counter did not rise
+	Calls        []time.Time `json:",omitempty"` // in the last hour, that were put on record
+	Enrolled     time.Time
+	EnrolledBy   Actor
+	LastSeen     time.Time // to the minute
+	Readmitted   time.Time // zero if it never had to be
+	ReadmittedBy Actor
+	Confirmed    time.Time // after the store was restored from a backup; zero if it never had to be
 
 	OfflineStep  int64 // of the newest offline code that was used; none counts at or before it
 	OfflineDrift int   // how many steps the device's clock was ahead then, -2 to 2
@@ -76,6 +77,17 @@ func (d *Device) At(now, restored time.Time) DeviceState {
 		return DeviceDormant
 	}
 	return DeviceTrusted
+}
+
+// seen notes that the device is there now, to the minute, and reports whether
+// that is news. The caller saves it.
+func (d *Device) seen(now time.Time) bool {
+	minute := now.Truncate(time.Minute)
+	if !minute.After(d.LastSeen) {
+		return false
+	}
+	d.LastSeen = minute
+	return true
 }
 
 // alive returns when somebody last knew that the device is in its owner's hands.

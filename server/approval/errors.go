@@ -25,6 +25,7 @@ const (
 	ReasonApplicationUnknown
 	ReasonApplicationExists
 	ReasonNoSuchDevice
+	ReasonDeviceNotDormant
 	ReasonInvitationInvalid
 	ReasonKeyInUse
 	ReasonTooManyDevices

@@ -1,6 +1,13 @@
 package approval
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Notable returns the events that become notices.
+func Notable() []Event { return slices.Sorted(maps.Keys(notable)) }
 
 // Restore makes the Broker believe that its store came from a backup at t.
 func (b *Broker) Restore(t time.Time) { b.restored = t }
@@ -12,7 +19,7 @@ func Buckets() []string {
 		bucketMeta, bucketAccounts, bucketDevices, bucketDevicesOf, bucketKeys, bucketInvitations, bucketApplications,
 		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketRinging, bucketRequesters, bucketCandidates, bucketFailures,
 		bucketRecovery, bucketRecoveryTries,
-		bucketRecords, bucketRecordsOfAccount,
+		bucketRecords, bucketRecordsOfAccount, bucketNotices,
 	}
 }
 

@@ -245,23 +245,27 @@ func expiredInvitations(tx Tx, now time.Time) func(func(string, error) bool) {
 // oldest first.
 func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 	now := b.now()
+	var self Device
 	var devices []Device
 	err := b.store.View(ctx, func(tx Tx) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
 		}
-		devices, err = devicesOf(tx, c.device.Account)
+		self = *c.device
+		devices, err = devicesOf(tx, self.Account)
 		return err
 	})
+	b.noteSeen(ctx, err, &self, now)
 	return devices, err
 }
 
 // A Self is what a device is told of itself.
 type Self struct {
 	Device
-	Suspended     bool // its account is
-	RecoveryCodes int  // that its account has left
+	Suspended     bool     // its account is
+	RecoveryCodes int      // that its account has left
+	Notices       []Notice // as in [Screen]
 }
 
 // Self returns what the calling device may know of itself.
@@ -278,7 +282,20 @@ func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 			return err
 		}
 		self = Self{Device: *c.device, Suspended: suspended, RecoveryCodes: set.left()}
-		return nil
+		self.Notices, err = noticesFor(tx, c.device, now)
+		return err
 	})
+	b.noteSeen(ctx, err, &self.Device, now)
 	return self, err
+}
+
+// noteSeen notes that a device was there that has only read. That this could
+// not be written down is no reason to keep from it what it has read.
+func (b *Broker) noteSeen(ctx context.Context, err error, d *Device, now time.Time) {
+	if err != nil || !d.seen(now) {
+		return
+	}
+	if err := b.Seen(ctx, d.ID); err != nil {
+		b.log.Warn("noting when a device was last seen", "device", d.ID, "error", err)
+	}
 }

@@ -55,6 +55,8 @@ import (
 //	  <sequence, 16 hex digits>         Record
 //	records_of_account
 //	  <account>/<sequence>              "1"
+//	notices
+//	  <account>                         notices
 const (
 	bucketMeta             = "meta"
 	bucketAccounts         = "accounts"
@@ -77,6 +79,7 @@ const (
 	bucketRecoveryTries    = "recovery_tries"
 	bucketRecords          = "records"
 	bucketRecordsOfAccount = "records_of_account"
+	bucketNotices          = "notices"
 
 	keyDeployment = "deployment"
 	keyRecords    = "records"
@@ -127,6 +130,9 @@ func record(tx Tx, now time.Time, r Record) (uint64, error) {
 		if err := tx.Put(bucketRecordsOfAccount, r.Account+"/"+recordKey(r.Sequence), present); err != nil {
 			return 0, err
 		}
+	}
+	if err := note(tx, &r); err != nil {
+		return 0, err
 	}
 	return r.Sequence, tx.Put(bucketMeta, keyRecords, strconv.AppendUint(nil, r.Sequence, 10))
 }

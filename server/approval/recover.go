@@ -114,13 +114,14 @@ func (b *Broker) RecoverDevice(ctx context.Context, in Recovering) (Recovery, er
 			detail += "; the device waits until " + d.TrustFrom.UTC().Format(time.RFC3339)
 		}
 		answer = Recovery{Device: d, CodesLeft: set.left()}
-		if _, err := record(tx, now, Record{
-			Event: EventRecoveryUsed, Actor: Actor{Kind: ActorRecovery}, Account: a.Name, Device: d.ID,
-			Address: in.Address, Detail: detail, Statement: d.Enrollment,
-		}); err != nil {
+		if err := addDevice(tx, now, a, &d, in.Address); err != nil {
 			return err
 		}
-		return addDevice(tx, now, a, &d, in.Address)
+		_, err = record(tx, now, Record{
+			Event: EventRecoveryUsed, Actor: Actor{Kind: ActorRecovery}, Account: a.Name, Device: d.ID,
+			Address: in.Address, Detail: detail, Statement: d.Enrollment,
+		})
+		return err
 	})
 	if err != nil {
 		return Recovery{}, err

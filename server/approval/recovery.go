@@ -133,10 +133,9 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 	id := newSignInID(now)
 	var codes []string
 	var refusal error
-	var noted bool
-	var ring []string
+	var warn, ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		codes, refusal, noted, ring = nil, nil, false, nil
+		codes, refusal, warn, ring = nil, nil, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
@@ -155,7 +154,7 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 				return nil
 			}
 			refusal = errOutdated
-			noted, err = noteOutdated(tx, now, c.device, claims, address)
+			warn, err = b.noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
 		if err := c.device.called(now); err != nil {
@@ -171,12 +170,13 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 			return err
 		}
 		ring = b.trustedIDs(tx, c.account.Name, now)
+		c.device.seen(now)
 		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.hub.ring(ring)
-	b.warnCopied(noted, device)
+	b.warnCopied(warn, device)
 	return codes, refusal
 }

@@ -11,7 +11,9 @@ import (
 func (b *Broker) RenameDevice(ctx context.Context, device, name, address string) (Device, error) {
 	now := b.now()
 	var renamed Device
+	var ring []string
 	err := b.store.Update(ctx, func(tx Tx) error {
+		ring = nil
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
@@ -24,23 +26,29 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 		}
 		old := c.device.Name
 		c.device.Name = name
+		c.device.seen(now)
 		renamed = *c.device
-		if old == name {
-			return nil
+		if old != name {
+			if err := c.device.called(now); err != nil {
+				return err
+			}
 		}
-		if err := c.device.called(now); err != nil {
+		if err := saveDevice(tx, c.device); err != nil || old == name {
 			return err
 		}
-		if _, err := record(tx, now, Record{
+		ring = b.trustedIDs(tx, c.device.Account, now)
+		_, err = record(tx, now, Record{
 			Event: EventDeviceRenamed, Actor: Actor{Kind: ActorDevice, ID: device}, Account: c.device.Account,
-			Device: device, Address: address, Detail: old + " → " + name,
-		}); err != nil {
-			return err
-		}
-		return saveDevice(tx, c.device)
+			Device: device, Address: address, Detail: old + renamedTo(name),
+		})
+		return err
 	})
 	if err != nil {
 		return Device{}, err
 	}
+	b.hub.ring(ring)
 	return renamed, nil
 }
+
+// renamedTo is what the record says behind the old name.
+func renamedTo(name string) string { return " → " + name }

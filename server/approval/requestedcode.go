@@ -30,9 +30,9 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	id := newSignInID(now)
 	var answer Code
 	var refusal error
-	var noted bool
+	var warn []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		answer, refusal, noted = Code{}, nil, false
+		answer, refusal, warn = Code{}, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 				return nil
 			}
 			refusal = errOutdated
-			noted, err = noteOutdated(tx, now, c.device, claims, address)
+			warn, err = b.noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
 		if err := c.device.called(now); err != nil {
@@ -68,12 +68,13 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 		}); err != nil {
 			return err
 		}
+		c.device.seen(now)
 		return saveDevice(tx, c.device)
 	})
 	if err != nil {
 		return Code{}, err
 	}
-	b.warnCopied(noted, device)
+	b.warnCopied(warn, device)
 	return answer, refusal
 }
 

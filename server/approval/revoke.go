@@ -24,10 +24,10 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 	now := b.now()
 	var target Device
 	var refusal error
-	var noted bool
+	var warn []string
 	var ring rings
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		refusal, noted, ring = nil, false, rings{}
+		refusal, warn, ring = nil, nil, rings{}
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		}
 		if standing == outdated {
 			refusal = errCopied
-			if noted, err = noteOutdated(tx, now, c.device, claims, address); err != nil {
+			if warn, err = b.noteOutdated(tx, now, c.device, claims, address); err != nil {
 				return err
 			}
 		}
@@ -54,6 +54,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 				return err
 			}
 		}
+		c.device.seen(now)
 		if err := saveDevice(tx, c.device); err != nil {
 			return err
 		}
@@ -70,8 +71,48 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 		return Device{}, err
 	}
 	b.hub.ring(ring.devices, ring.signIns...)
-	b.warnCopied(noted, device)
+	b.warnCopied(warn, device)
 	return target, refusal
+}
+
+// RevokeDevices ends the trust in all devices of an account that were enrolled
+// before the moment, or in all if it is zero. It returns those that it revoked.
+func (a Administrator) RevokeDevices(ctx context.Context, account string, enrolledBefore time.Time, reason string) ([]Device, error) {
+	if err := text.Check(reason); err != nil {
+		return nil, invalidField("reason", "%v", err)
+	}
+	now := a.broker.now()
+	if enrolledBefore.After(now) {
+		return nil, invalidField("enrolled_before", "want a moment that has passed, or none for all devices")
+	}
+	var revoked []Device
+	var ring rings
+	err := a.broker.store.Update(ctx, func(tx Tx) error {
+		revoked, ring = nil, rings{}
+		of, err := existingAccount(tx, account)
+		if err != nil {
+			return err
+		}
+		devices, err := devicesOf(tx, account)
+		if err != nil {
+			return err
+		}
+		for _, d := range devices {
+			if d.State == DeviceRevoked || !enrolledBefore.IsZero() && !d.Enrolled.Before(enrolledBefore) {
+				continue
+			}
+			if err := a.broker.revoke(tx, now, of, &d, &ring, Record{Actor: a.actor, Detail: reason}); err != nil {
+				return err
+			}
+			revoked = append(revoked, d)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.broker.hub.ring(ring.devices, ring.signIns...)
+	return revoked, nil
 }
 
 // notTheLast refuses to take the account's last trusted device away if there is

@@ -12,7 +12,8 @@ import (
 type Screen struct {
 	Prompts   []Prompt          // pending: first those that rang, then the silent ones; oldest first
 	Codes     []OutstandingCode // that this device earned by Allow, oldest first
-	Suspended bool              // the account is suspended; there is nothing else then
+	Suspended bool              // the account is suspended; there is nothing to answer then
+	Notices   []Notice          // what the owner must know, oldest first
 
 	// Next is the earliest moment at which it changes by itself; zero if it
 	// does not.
@@ -41,7 +42,10 @@ func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
 	err := b.store.View(ctx, func(tx Tx) error {
 		screen = Screen{}
 		c, suspended, err := b.readable(tx, device, now)
-		if err != nil || suspended {
+		if err != nil {
+			return err
+		}
+		if screen.Notices, err = noticesFor(tx, c.device, now); err != nil || suspended {
 			screen.Suspended = suspended
 			return err
 		}
@@ -115,13 +119,11 @@ func (b *Broker) prompt(s *SignIn, device string) []byte {
 // Seen notes when the device was last there, to the minute.
 func (b *Broker) Seen(ctx context.Context, device string) error {
 	now := b.now()
-	minute := now.Truncate(time.Minute)
 	return b.store.Update(ctx, func(tx Tx) error {
 		c, _, err := b.readable(tx, device, now)
-		if err != nil || !minute.After(c.device.LastSeen) {
+		if err != nil || !c.device.seen(now) {
 			return err
 		}
-		c.device.LastSeen = minute
 		return saveDevice(tx, c.device)
 	})
 }

@@ -95,12 +95,12 @@ const maxStalePerHour = 5
 
 // noteOutdated puts a counter that did not rise on record. A key that is used
 // in two places shows in this way, whoever of the two is refused.
-// It reports whether it did, for [Broker.warnCopied] after the commit.
-func noteOutdated(tx Tx, now time.Time, d *Device, c claims, address string) (noted bool, err error) {
+// It returns whom to tell, if it did, for [Broker.warnCopied] after the commit.
+func (b *Broker) noteOutdated(tx Tx, now time.Time, d *Device, c claims, address string) (warn []string, err error) {
 	digest := c.digest()
 	d.Stale.Noted = slices.DeleteFunc(d.Stale.Noted, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
 	if digest == d.Stale.Digest || len(d.Stale.Noted) >= maxStalePerHour {
-		return false, nil
+		return nil, nil
 	}
 	d.Stale.Digest = digest
 	d.Stale.Noted = append(d.Stale.Noted, now)
@@ -108,14 +108,16 @@ func noteOutdated(tx Tx, now time.Time, d *Device, c claims, address string) (no
 		Event: EventCounterReused, Actor: Actor{Kind: ActorDevice, ID: d.ID}, Account: d.Account, Device: d.ID,
 		Address: address, Statement: c.jws,
 	}); err != nil {
-		return false, err
+		return nil, err
 	}
-	return true, saveDevice(tx, d)
+	return b.trustedIDs(tx, d.Account, now), saveDevice(tx, d)
 }
 
-// warnCopied tells the operator what noteOutdated has put on record.
-func (b *Broker) warnCopied(noted bool, device string) {
-	if noted {
+// warnCopied tells the operator and the account's devices what noteOutdated has
+// put on record.
+func (b *Broker) warnCopied(warn []string, device string) {
+	if len(warn) > 0 {
+		b.hub.ring(warn)
 		b.log.Warn("a statement's counter did not rise: it was replayed, or the device's key was copied", "device", device)
 	}
 }

@@ -20,9 +20,9 @@ func (b *Broker) Unlock(ctx context.Context, device, jws, address string) error 
 	}
 	now := b.now()
 	var refusal error
-	var noted bool
+	var warn, ring []string
 	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		refusal, noted = nil, false
+		refusal, warn, ring = nil, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
@@ -36,15 +36,17 @@ func (b *Broker) Unlock(ctx context.Context, device, jws, address string) error 
 			return nil
 		case outdated:
 			refusal = errOutdated
-			noted, err = noteOutdated(tx, now, c.device, claims, address)
+			warn, err = b.noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
 		if err := c.device.called(now); err != nil {
 			return err
 		}
+		c.device.seen(now)
 		if err := saveDevice(tx, c.device); err != nil {
 			return err
 		}
+		ring = b.trustedIDs(tx, c.account.Name, now)
 		return unlock(tx, now, Record{
 			Actor: Actor{Kind: ActorDevice, ID: device}, Account: c.account.Name, Device: device, Address: address, Statement: jws,
 		})
@@ -52,7 +54,8 @@ func (b *Broker) Unlock(ctx context.Context, device, jws, address string) error 
 	if err != nil {
 		return err
 	}
-	b.warnCopied(noted, device)
+	b.hub.ring(ring)
+	b.warnCopied(warn, device)
 	return refusal
 }
 
@@ -63,17 +66,21 @@ func (a Administrator) UnlockAccount(ctx context.Context, name, reason string) (
 	}
 	now := a.broker.now()
 	var unlocked Account
+	var ring []string
 	err := a.broker.store.Update(ctx, func(tx Tx) error {
+		ring = nil
 		account, err := existingAccount(tx, name)
 		if err != nil {
 			return err
 		}
 		unlocked = *account
+		ring = a.broker.trustedIDs(tx, name, now)
 		return unlock(tx, now, Record{Actor: a.actor, Account: name, Detail: reason})
 	})
 	if err != nil {
 		return Account{}, err
 	}
+	a.broker.hub.ring(ring)
 	return unlocked, nil
 }
 

@@ -24,7 +24,8 @@ type world struct {
 	config  approval.Config
 	broker  *approval.Broker
 	admin   approval.Administrator
-	begun   []begun // by begin
+	codes   []string // of recovery, for a test that keeps them
+	begun   []begun  // by begin
 }
 
 type begun struct{ token, id string }

@@ -8,6 +8,7 @@ import (
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/internal/text"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
 // A view is what the person has in front of her. There is one at a time.
@@ -48,6 +49,11 @@ type desk struct {
 	// codesWait is whether a code keeps its place in front of the next prompt
 	// until Enter is pressed.
 	codesWait bool
+	// self is the id of this device.
+	self string
+	// newsWait is whether notices stay on the idle screen until Enter is
+	// pressed, and are not just said.
+	newsWait bool
 	// mute is whether no more answers can come.
 	mute bool
 	// calm is whether silent prompts wait until the person wants to see them.
@@ -67,14 +73,17 @@ type desk struct {
 	codes    []agent.Code
 	seen     map[string]bool // codes that Enter was pressed at
 	finished int             // how many prompts this person has answered to their end
+	news     []*countersignv1.Notice
+	told     map[noticeID]bool // notices that were said, or that Enter was pressed at
 
 	// What came out of it, for the caller to take.
 	orders []order
 	cancel bool // call off what is being sent
 	events []string
+	shown  []*countersignv1.Notice // that are not to be shown again
 }
 
-func newDesk() *desk { return &desk{seen: make(map[string]bool)} }
+func newDesk() *desk { return &desk{seen: make(map[string]bool), told: make(map[noticeID]bool)} }
 
 // show takes what the agent says there is.
 func (d *desk) show(s agent.Screen, now time.Time) {
@@ -94,7 +103,37 @@ func (d *desk) show(s agent.Screen, now time.Time) {
 			d.prompt.Silent = p.Silent // it may have been silenced since
 		}
 	}
+	d.takeNews(now)
 	d.tick(now)
+}
+
+// takeNews looks for notices that were not shown yet.
+func (d *desk) takeNews(now time.Time) {
+	before := len(d.news)
+	d.news = nil
+	for _, n := range d.screen.Notices {
+		if !d.told[idOf(n)] {
+			d.news = append(d.news, n)
+		}
+	}
+	switch {
+	case !d.newsWait:
+		for _, n := range d.news {
+			d.say("notice: %s %s", local(n.GetTime()), sentence(n, d.self))
+		}
+		d.readNews()
+	case d.view == viewIdle && len(d.news) > before:
+		d.turn(viewIdle, now) // a key that was pressed before is not for these
+	}
+}
+
+// readNews takes the notices for read.
+func (d *desk) readNews() {
+	for _, n := range d.news {
+		d.told[idOf(n)] = true
+	}
+	d.shown = append(d.shown, d.news...)
+	d.news = nil
 }
 
 // tick looks at the clock.
@@ -227,6 +266,8 @@ func (d *desk) choose(key rune, now time.Time) {
 	case d.view == viewCode && key == 'd':
 		d.prompt = d.code.Prompt
 		d.send(order{d.prompt, statement.Deny, ""}, now)
+	case d.view == viewIdle && key == '\r':
+		d.readNews()
 	case d.view == viewCode && key == '\r':
 		d.seen[d.code.Prompt.SignIn] = true
 	}

@@ -3,8 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -18,6 +19,8 @@ type devicesCmd struct {
 	List   devicesListCmd   `cmd:"" default:"withargs" help:"List them; this is what devices alone does."`
 	Rename devicesRenameCmd `cmd:"" help:"Give this device another name."`
 	Revoke devicesRevokeCmd `cmd:"" help:"End the trust in a device, for good."`
+
+	Readmit devicesReadmitCmd `cmd:"" help:"Let a device count again that was not seen for 90 days."`
 }
 
 type devicesListCmd struct {
@@ -26,9 +29,9 @@ type devicesListCmd struct {
 
 // Help is shown with devices list --help.
 func (devicesListCmd) Help() string {
-	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID.
+	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID. One that was not seen for 90 days is dormant and does not count, until another one readmits it: devices readmit ID. Those that were revoked come last.
 
-With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state", "enrolled", "enrolled_by", "trusted_from", "last_seen", "connected", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
+With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state" ("trusted", "waiting", "dormant", "unconfirmed" or "revoked"), "enrolled", "enrolled_by", "trusted_from", "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
 }
 
 type deviceJSON struct {
@@ -43,6 +46,8 @@ type deviceJSON struct {
 	TrustedFrom  int64  `json:"trusted_from"`
 	LastSeen     int64  `json:"last_seen"`
 	Connected    bool   `json:"connected"`
+	Readmitted   int64  `json:"readmitted"`
+	ReadmittedBy string `json:"readmitted_by"`
 	Revoked      int64  `json:"revoked"`
 	RevokedBy    string `json:"revoked_by"`
 	RevokeReason string `json:"revoke_reason"`
@@ -69,58 +74,89 @@ func (c *devicesListCmd) Run(ctx context.Context, env *environment) error {
 				ID: d.GetId(), Fingerprint: agent.Fingerprint(d.GetId()), Name: d.GetName(), Kind: kindWord(d), KeyStorage: d.GetKeyStorage(), State: stateWord(d),
 				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(), TrustedFrom: unix(d.GetTrustTime()),
 				LastSeen: unix(d.GetLastSeenTime()), Connected: d.GetConnected(),
+				Readmitted: unix(d.GetReadmitTime()), ReadmittedBy: d.GetReadmittedBy(),
 				Revoked: unix(d.GetRevokeTime()), RevokedBy: d.GetRevokedBy(), RevokeReason: d.GetRevokeReason(),
 				Self: d.GetId() == self,
 			}
 		}
 		return env.printJSON(map[string]any{"devices": list})
 	}
-	for i, d := range devices {
-		if i > 0 {
-			fmt.Fprintln(env.out)
-		}
-		if err := printDevice(env, d, self, devices); err != nil {
-			return err
+	printDevices(env, devices, self)
+	return nil
+}
+
+// printDevices prints a list for people: those that were revoked last, and under
+// all how many there are.
+func printDevices(env *environment, devices []*countersignv1.Device, self string) {
+	count := map[countersignv1.DeviceState]int{}
+	connected := 0
+	for _, d := range devices {
+		count[d.GetState()]++
+		if d.GetConnected() {
+			connected++
 		}
 	}
-	return nil
+	for _, last := range []bool{false, true} {
+		for _, d := range devices {
+			if (d.GetState() == countersignv1.DeviceState_DEVICE_STATE_REVOKED) == last {
+				printDevice(env, d, self, devices)
+				fmt.Fprintln(env.out)
+			}
+		}
+	}
+	const trusted = countersignv1.DeviceState_DEVICE_STATE_TRUSTED
+	sum := fmt.Sprintf("%d trusted, %d of them connected now", count[trusted], connected)
+	for _, state := range slices.Sorted(maps.Keys(count)) {
+		if state != trusted {
+			sum += fmt.Sprintf("; %d %s", count[state], strings.ToLower(strings.TrimPrefix(state.String(), statePrefix)))
+		}
+	}
+	env.printHanging("", sum)
 }
 
 // shownID is how much of an id is shown, here and to administrators.
 const shownID = 12
 
-func printDevice(env *environment, d *countersignv1.Device, self string, all []*countersignv1.Device) error {
-	mark, note := " ", ""
+func printDevice(env *environment, d *countersignv1.Device, self string, all []*countersignv1.Device) {
+	mark, note := "  ", ""
 	if d.GetId() == self {
-		mark, note = "*", ", this device"
+		mark, note = "* ", ", this device"
 	}
-	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(env.out, "%s %s (%s)%s\n", mark, text.Isolate(d.GetName()), kindWord(d), note)
-	line := func(label, value string) { fmt.Fprintf(w, "    %s\t%s\n", label, value) }
-	line("id", text.Escape(d.GetId()[:min(shownID, len(d.GetId()))]))
-	line("fingerprint", agent.Fingerprint(d.GetId()))
-	line("state", stateLine(d, all))
-	line("enrolled", local(d.GetEnrollTime())+", "+names(d.GetEnrolledBy(), all))
+	env.printHanging(mark, text.Isolate(d.GetName())+" ("+kindWord(d)+")"+note)
+	env.printField("state", stateLine(d, all))
+	env.printField("fingerprint", agent.Fingerprint(d.GetId()))
+	env.printField("id", shortID(d))
+	env.printField("enrolled", local(d.GetEnrollTime())+", "+names(d.GetEnrolledBy(), all))
+	if d.GetReadmitTime() != nil {
+		env.printField("readmitted", local(d.GetReadmitTime())+", by "+names(d.GetReadmittedBy(), all))
+	}
 	seen := local(d.GetLastSeenTime())
 	if d.GetConnected() {
 		seen = "connected now"
 	}
-	line("last seen", seen)
-	line("keys", storageWords(d.GetKeyStorage()))
-	return w.Flush()
+	env.printField("last seen", seen)
+	env.printField("keys", storageWords(d.GetKeyStorage()))
+}
+
+// shortID returns the beginning of a device's id that is shown and may be typed.
+func shortID(d *countersignv1.Device) string {
+	return text.Escape(d.GetId()[:min(shownID, len(d.GetId()))])
 }
 
 func stateLine(d *countersignv1.Device, all []*countersignv1.Device) string {
 	state := stateWord(d)
-	if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_WAITING {
+	switch d.GetState() {
+	case countersignv1.DeviceState_DEVICE_STATE_DORMANT:
+		return state + ": not seen for 90 days, so it does not count. If you have it: devices readmit " + shortID(d)
+	case countersignv1.DeviceState_DEVICE_STATE_WAITING:
 		return "not trusted yet, waiting until " + local(d.GetTrustTime()) + "; if you do not know it, revoke it before"
-	}
-	if d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED {
-		return state
-	}
-	state += " " + local(d.GetRevokeTime()) + ", by " + names(d.GetRevokedBy(), all)
-	if d.GetRevokeReason() != "" {
-		state += ": " + text.Isolate(d.GetRevokeReason())
+	case countersignv1.DeviceState_DEVICE_STATE_UNCONFIRMED:
+		return state + ": the server was restored from a backup; an administrator must confirm it"
+	case countersignv1.DeviceState_DEVICE_STATE_REVOKED:
+		state += " " + local(d.GetRevokeTime()) + ", by " + names(d.GetRevokedBy(), all)
+		if d.GetRevokeReason() != "" {
+			state += ": " + text.Isolate(d.GetRevokeReason())
+		}
 	}
 	return state
 }
@@ -131,7 +167,7 @@ func names(who string, all []*countersignv1.Device) string {
 	var pairs []string
 	for _, d := range all {
 		if d.GetId() != "" {
-			pairs = append(pairs, d.GetId(), text.Isolate(d.GetName())+" ("+d.GetId()[:min(shownID, len(d.GetId()))]+")")
+			pairs = append(pairs, d.GetId(), text.Isolate(d.GetName())+" ("+shortID(d)+")")
 		}
 	}
 	return strings.NewReplacer(pairs...).Replace(text.Escape(who))
@@ -149,8 +185,10 @@ func storageWords(storage string) string {
 	return "unknown"
 }
 
+const statePrefix = "DEVICE_STATE_"
+
 func stateWord(d *countersignv1.Device) string {
-	return strings.ToLower(strings.TrimPrefix(d.GetState().String(), "DEVICE_STATE_"))
+	return strings.ToLower(strings.TrimPrefix(d.GetState().String(), statePrefix))
 }
 
 func kindWord(d *countersignv1.Device) string {

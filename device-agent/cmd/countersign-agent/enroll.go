@@ -11,6 +11,7 @@ import (
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/text"
+	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
 type enrollCmd struct {
@@ -86,7 +87,21 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	return sayTrusted(env, enrolled.State, func() error { return showRecoveryCodes(env, enrolled.State, enrolled.RecoveryCodes) })
+	return sayTrusted(env, enrolled.State, func() error {
+		sayOlder(env, enrolled.Namesakes)
+		return showRecoveryCodes(env, enrolled.State, enrolled.RecoveryCodes)
+	})
+}
+
+// sayOlder says that there are other devices of this one's name.
+func sayOlder(env *environment, namesakes []*pb.Device) {
+	for _, d := range namesakes {
+		fmt.Fprintf(env.out, `There is another device of the same name, last seen %s: %s (%s, %s).
+It stays as it was. If it is gone, or is this one before it was wiped, revoke it:
+  %s devices revoke %s
+
+`, local(d.GetLastSeenTime()), text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId()), env.command(), shortID(d))
+	}
 }
 
 // sayTrusted says that this device is trusted, what else there is to say, and what

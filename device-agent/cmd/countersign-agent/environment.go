@@ -136,6 +136,58 @@ func (env *environment) open(ctx context.Context) (*agent.Agent, error) {
 	return agent.Open(env.dir, passphrase)
 }
 
+// width returns how many columns the terminal has that is printed to, or 0 if
+// it is none, where lines are as long as they are.
+func (env *environment) width() int {
+	if env.screen == nil {
+		return 0
+	}
+	width, _, err := term.GetSize(int(env.screen.Fd()))
+	if err != nil || width < 1 {
+		return 0
+	}
+	return width
+}
+
+// printHanging prints s behind first, in lines that fit the terminal.
+func (env *environment) printHanging(first, s string) {
+	for _, line := range hanging(first, s, env.width()) {
+		fmt.Fprintln(env.out, line)
+	}
+}
+
+// printField prints a label and its value beside it or, where that would not
+// fit in a narrow terminal, below.
+func (env *environment) printField(label, value string) {
+	for _, line := range labelled(label, value, env.width()) {
+		fmt.Fprintln(env.out, line)
+	}
+}
+
+// hanging breaks s, printed behind first, into lines of width columns; a width
+// of 0 has room for all. Lines after the first are indented further than first
+// is, so that no name that somebody chose begins where this program's own lines do.
+func hanging(first, s string, width int) []string {
+	if width == 0 || columnsOf(first)+columnsOf(s) <= width {
+		return []string{first + s}
+	}
+	indent := strings.Repeat(" ", columnsOf(first)+2)
+	lines := wrap(s, width-len(indent))
+	for i := range lines {
+		lines[i] = first + lines[i]
+		first = indent
+	}
+	return lines
+}
+
+func labelled(label, value string, width int) []string {
+	first := fmt.Sprintf("    %-13s", label)
+	if 0 < width && width < narrow && columnsOf(first)+columnsOf(value) > width {
+		return append([]string{strings.TrimRight(first, " ")}, hanging("      ", value, width)...)
+	}
+	return hanging(first, value, width)
+}
+
 // printJSON prints v as one line.
 func (env *environment) printJSON(v any) error {
 	encoder := json.NewEncoder(env.out)

@@ -61,6 +61,8 @@ type fakeServer struct {
 	receipt  string
 	tamper   func(*pb.VerifySignInResponse)
 	stray    bool // WatchSignIn tells of another sign-in
+	others   []*pb.Device
+	notices  []*pb.Notice
 }
 
 func newKey(t *testing.T) (*ecdsa.PrivateKey, string) {
@@ -173,6 +175,8 @@ func (f *fakeServer) trustedLocked() error {
 	switch {
 	case f.device == nil:
 		return reject(codes.Unauthenticated, pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN, nil)
+	case f.device.State == pb.DeviceState_DEVICE_STATE_DORMANT:
+		return reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_DORMANT, nil)
 	case f.device.State != pb.DeviceState_DEVICE_STATE_TRUSTED:
 		return reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED, nil)
 	}
@@ -182,20 +186,20 @@ func (f *fakeServer) trustedLocked() error {
 func (f *fakeServer) GetSelf(context.Context, *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left}, f.trustedLocked()
+	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left, Notices: f.notices}, f.trustedLocked()
 }
 
 func (f *fakeServer) ListDevices(context.Context, *pb.ListDevicesRequest) (*pb.ListDevicesResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.ListDevicesResponse{Devices: []*pb.Device{copyOf(f.device)}}, f.trustedLocked()
+	return &pb.ListDevicesResponse{Devices: append([]*pb.Device{copyOf(f.device)}, f.others...)}, f.trustedLocked()
 }
 
 func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]) error {
 	for {
 		f.mu.Lock()
 		err := f.trustedLocked()
-		m := &pb.WatchPromptsResponse{}
+		m := &pb.WatchPromptsResponse{Notices: f.notices}
 		switch f.signIn.GetState() {
 		case pb.SignInState_SIGN_IN_STATE_PENDING:
 			m.Prompts = []*pb.Prompt{{SignInId: f.signIn.Id, Document: f.document}}

@@ -10,11 +10,12 @@
 //	0  done; run was stopped by a signal, by Ctrl-C or by --once
 //	1  it failed; standard error says why
 //	2  the command line is wrong
-//	3  this device is not trusted: it is not enrolled, was revoked, waits after
-//	   a recovery, or its keys are in use by another process
+//	3  this device is not trusted: it is not enrolled, was revoked, does not
+//	   count at present, or its keys are in use by another process
 //	4  sign-in: denied
 //	5  sign-in, enroll: nobody answered in time, or it was cancelled
 //	6  sign-in, enroll: the code was wrong, and there are no more tries or no other code
+//	7  sign-in --one-field: there was no code yet; the trusted devices were asked
 package main
 
 import (
@@ -30,6 +31,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/device-agent/keystore"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -42,6 +44,7 @@ const (
 	exitDenied     = 4
 	exitNotInTime  = 5
 	exitWrongCode  = 6
+	exitNoCode     = 7
 )
 
 // An exitErr ends the program with a code of its own.
@@ -71,7 +74,8 @@ type cli struct {
 	Code     codeCmd          `cmd:"" help:"Get a verification code, for when a request did not show up."`
 	Recovery recoveryCodesCmd `cmd:"" name:"recovery-codes" help:"Say how many recovery codes are left, or make new ones."`
 	Unlock   unlockCmd        `cmd:"" help:"Have wrong codes, gaps and silences of this device's account forgotten."`
-	Devices  devicesCmd       `cmd:"" help:"List the devices of this device's account."`
+	Devices  devicesCmd       `cmd:"" help:"List, rename, revoke and readmit the devices of this device's account."`
+	Notices  noticesCmd       `cmd:"" help:"Show again what happened to the account lately."`
 	SignIn   signInCmd        `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
 	Version  versionCmd       `cmd:"" help:"Print the version."`
 }
@@ -120,13 +124,15 @@ func exitCode(err error) int {
 	if exit, ok := errors.AsType[exitErr](err); ok {
 		return exit.code
 	}
-	if errors.Is(err, agent.ErrNotEnrolled) {
+	if errors.Is(err, agent.ErrNotEnrolled) || errors.Is(err, keystore.ErrNoKeys) {
 		return exitNotTrusted
 	}
 	switch agent.Reason(err) {
 	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_REVOKED,
 		countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN,
 		countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_DORMANT,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED,
 		countersignv1.ErrorReason_ERROR_REASON_STREAM_REPLACED:
 		return exitNotTrusted
 	}

@@ -71,7 +71,7 @@ func (p *process) waitFor(want string) string {
 // waitForCount waits until the program has printed want n times.
 func (p *process) waitForCount(want string, n int) string {
 	p.t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		if out := p.output(); strings.Count(out, want) >= n {
 			return out
@@ -96,7 +96,7 @@ func (p *process) exits(want int) string {
 	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatalf("does not end; printed:\n%s", p.output())
 	}
 	if p.code != want {

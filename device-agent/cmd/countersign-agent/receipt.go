@@ -86,10 +86,18 @@ func decodeGrant(jwt string) (statement.Grant, error) {
 	return grant, nil
 }
 
-// checkReceipt checks what the device signed: that it allowed this sign-in and was
-// shown the very requester that the application described, or that it asked
-// for a code for the account. issuer is the deployment id from the grant.
-func (a admission) checkReceipt(issuer string) error {
+// How a grant says that it came about.
+const (
+	acrCode      = "urn:countersign:acr:code"
+	acrRequested = "urn:countersign:acr:requested"
+	acrOffline   = "urn:countersign:acr:offline"
+)
+
+// checkReceipt checks that the receipt is what the grant says: a statement in
+// which the device allowed this sign-in, having been shown the very requester that
+// the application described; one in which it asked for a code for the account; or
+// none for an offline code, since for that a device signs nothing.
+func (a admission) checkReceipt(grant statement.Grant) error {
 	receipt := a.response.GetReceipt()
 	var jwk statement.JWK
 	decoder := json.NewDecoder(strings.NewReader(receipt.GetApprovalKey()))
@@ -101,11 +109,24 @@ func (a admission) checkReceipt(issuer string) error {
 	if err != nil {
 		return fmt.Errorf("the receipt's key cannot be used: %w", err)
 	}
-	if request, err := statement.Verify[statement.CodeRequest](key, receipt.GetDeviceId(), receipt.GetStatement()); err == nil {
-		if request.Account != a.signIn.GetAccount() || request.Aud != issuer || request.ServerKey != a.credentials.ServerKeyID {
+	switch grant.Acr {
+	case acrOffline:
+		if receipt.GetStatement() != "" {
+			return errors.New("the receipt has a statement, which no device makes for an offline code")
+		}
+		return nil
+	case acrRequested:
+		request, err := statement.Verify[statement.CodeRequest](key, receipt.GetDeviceId(), receipt.GetStatement())
+		if err != nil {
+			return fmt.Errorf("the receipt is not valid: %w", err)
+		}
+		if request.Account != a.signIn.GetAccount() || request.Aud != grant.Iss || request.ServerKey != a.credentials.ServerKeyID {
 			return errors.New("the receipt is about another account or server")
 		}
 		return nil
+	case acrCode:
+	default:
+		return errors.New("the grant says that it came about in a way that this version does not know")
 	}
 	decision, err := statement.Verify[statement.Decision](key, receipt.GetDeviceId(), receipt.GetStatement())
 	if err != nil {
@@ -123,7 +144,7 @@ func (a admission) checkReceipt(issuer string) error {
 	case decision.Account != a.signIn.GetAccount(), decision.SignIn != a.signIn.GetId(),
 		decision.Application != a.credentials.Application, prompt.Action != statement.ActionSignIn:
 		return errors.New("the receipt is for another account, application or sign-in")
-	case decision.Aud != issuer, decision.ServerKey != a.credentials.ServerKeyID:
+	case decision.Aud != grant.Iss, decision.ServerKey != a.credentials.ServerKeyID:
 		return errors.New("the receipt was signed for another server")
 	case prompt.Requester != asked, prompt.Message != a.signIn.GetMessage():
 		return errors.New("the device was shown something else than the application said")

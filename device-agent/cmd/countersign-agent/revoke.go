@@ -31,7 +31,7 @@ func (c *devicesRenameCmd) Run(ctx context.Context, env *environment) error {
 }
 
 type devicesRevokeCmd struct {
-	Device string `arg:"" help:"Its id or the beginning of it, or its fingerprint, as devices shows them."`
+	Device string `arg:"" help:"Its id or the beginning of it, its fingerprint, or its name, as devices shows them."`
 	Reason string `placeholder:"TEXT" help:"Why; it is written down."`
 	Yes    bool   `help:"Do not ask."`
 }
@@ -70,8 +70,14 @@ func (c *devicesRevokeCmd) Run(ctx context.Context, env *environment) error {
 			return err
 		}
 	}
-	if err := c.confirm(ctx, env, d, self); err != nil {
-		return err
+	question := "Revoke %s? It cannot be undone."
+	if self {
+		question = "Revoke this very device, %s? It cannot be undone."
+	}
+	if !c.Yes {
+		if err := env.confirmDevice(ctx, question, d); err != nil {
+			return fmt.Errorf("nothing was revoked: %w", err)
+		}
 	}
 	revoking, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -110,20 +116,14 @@ func sayLast(ctx context.Context, env *environment, a *agent.Agent) error {
 	return nil
 }
 
-func (c *devicesRevokeCmd) confirm(ctx context.Context, env *environment, d *countersignv1.Device, self bool) error {
-	if c.Yes {
-		return nil
-	}
+// confirmDevice asks a question about a device on the terminal.
+func (env *environment) confirmDevice(ctx context.Context, question string, d *countersignv1.Device) error {
 	if env.tty == nil {
-		return errors.New("nobody is there to be asked: give --yes to revoke the device without a question")
+		return errors.New("nobody is there to be asked; give --yes to do it without a question")
 	}
-	which := "the device"
-	if self {
-		which = "this very device,"
-	}
-	yes, err := env.confirm(ctx, fmt.Sprintf("Revoke %s %s (%s, %s)? It cannot be undone.", which, text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId())))
+	yes, err := env.confirm(ctx, fmt.Sprintf(question, text.Isolate(d.GetName())+" ("+kindWord(d)+", "+agent.Fingerprint(d.GetId())+")"))
 	if err == nil && !yes {
-		err = errors.New("nothing was revoked")
+		err = errors.New("the answer was no")
 	}
 	return err
 }
@@ -131,20 +131,79 @@ func (c *devicesRevokeCmd) confirm(ctx context.Context, env *environment, d *cou
 // minPick is how much of an id must be given.
 const minPick = 4
 
-// pick returns the one device that is meant.
+// pick returns the one device that is meant. Ids and fingerprints go before
+// names, which a device chooses itself: no name keeps the owner from naming a
+// device by what it cannot choose. Of two with one name, one that was revoked is
+// not meant.
 func pick(devices []*countersignv1.Device, meant string) (*countersignv1.Device, error) {
-	var picked *countersignv1.Device
-	for _, d := range devices {
-		if len(meant) < minPick || !strings.HasPrefix(d.GetId(), meant) && agent.Fingerprint(d.GetId()) != meant {
-			continue
+	matching := func(matches func(*countersignv1.Device) bool) (list []*countersignv1.Device) {
+		for _, d := range devices {
+			if matches(d) {
+				list = append(list, d)
+			}
 		}
-		if picked != nil {
-			return nil, errors.New("more than one device is meant by that: give more of the id")
+		return list
+	}
+	found := matching(func(d *countersignv1.Device) bool {
+		return len(meant) >= minPick && strings.HasPrefix(d.GetId(), meant) || meant != "" && agent.Fingerprint(d.GetId()) == meant
+	})
+	if len(found) == 0 {
+		named := func(d *countersignv1.Device) bool { return meant != "" && d.GetName() == meant }
+		if found = matching(func(d *countersignv1.Device) bool {
+			return named(d) && d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED
+		}); len(found) == 0 {
+			found = matching(named)
 		}
-		picked = d
 	}
-	if picked == nil {
-		return nil, fmt.Errorf("this account has no such device: give its id, at least the first %d characters, or its fingerprint, as %s devices shows them", minPick, program)
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("this account has no such device: give its id, at least the first %d characters, its fingerprint or its name, as %s devices shows them", minPick, program)
+	case 1:
+		return found[0], nil
 	}
-	return picked, nil
+	return nil, errors.New("more than one device is meant by that: give more of the id, or the fingerprint")
+}
+
+type devicesReadmitCmd struct {
+	Device string `arg:"" help:"Its id or the beginning of it, its fingerprint, or its name, as devices shows them."`
+	Yes    bool   `help:"Do not ask."`
+}
+
+// Help is shown with devices readmit --help.
+func (devicesReadmitCmd) Help() string {
+	return `A device that was not seen for 90 days is dormant: it is asked nothing, and nothing that it says counts, because it may have been lost or given away and nobody noticed. Readmit it if you have it in front of you and its own screen (status there) shows the same fingerprint. An administrator can do it, too.`
+}
+
+// Run readmits a device.
+func (c *devicesReadmitCmd) Run(ctx context.Context, env *environment) error {
+	a, err := env.open(ctx)
+	if err != nil {
+		return err
+	}
+	listing, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	devices, err := a.Devices(listing)
+	if err != nil {
+		return explain(err)
+	}
+	d, err := pick(devices, c.Device)
+	if err != nil {
+		return err
+	}
+	if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
+		_, err := fmt.Fprintf(env.out, "The device %s is trusted; there is nothing to do.\n", text.Isolate(d.GetName()))
+		return err
+	}
+	if !c.Yes {
+		if err := env.confirmDevice(ctx, "Do you have %s in your hands, and may it approve sign-ins again?", d); err != nil {
+			return fmt.Errorf("nothing was changed: %w", err)
+		}
+	}
+	readmitting, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := a.Readmit(readmitting, d.GetId()); err != nil {
+		return explain(err)
+	}
+	_, err = fmt.Fprintf(env.out, "Readmitted: %s. It can approve sign-ins again.\n", text.Isolate(d.GetName()))
+	return err
 }

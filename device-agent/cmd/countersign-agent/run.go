@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
 type runCmd struct {
@@ -26,7 +27,9 @@ In a terminal:
   a      Allow; then a code appears, to be typed where you sign in
   d      Don't Allow; or take an Allow back while its code is shown
   s      Show a request that did not ring
-  Enter  decides nothing
+  Enter  decides nothing; when nothing is asked, it takes notices for read
+
+Notices tell what happened to the account since this device last showed them: devices that came and went, and the like. They are shown once; notices shows them again.
 
 A request does not ring if your account was asked too often lately, or if you said that such a request wasn't you. It waits behind the others, and can be answered like them.
 
@@ -85,6 +88,7 @@ func (c *runCmd) Run(ctx context.Context, env *environment) error {
 		agent: a, desk: newDesk(), once: c.Once,
 		screens: make(chan agent.Screen, 1), keys: make(chan key), results: make(chan error),
 	}
+	r.desk.self = a.State().Device
 	// The one goroutine that nobody waits for is the reader of standard input,
 	// because such a read cannot be interrupted. It ends with the process.
 	if env.tty != nil && env.screen != nil {
@@ -94,7 +98,7 @@ func (c *runCmd) Run(ctx context.Context, env *environment) error {
 			return err
 		}
 		defer restore()
-		r.face, r.desk.codesWait, r.desk.calm = drawing, true, true
+		r.face, r.desk.codesWait, r.desk.calm, r.desk.newsWait = drawing, true, true, true
 		go readKeys(ctx, env.tty, r.keys)
 	} else {
 		r.face = &printout{out: env.out, codes: make(map[string]bool)}
@@ -147,6 +151,9 @@ func (r *runner) run(ctx context.Context, typed bool) error {
 
 // explain adds what to do when the device is not trusted any more.
 func explain(err error) error {
+	if agent.Reason(err) == countersignv1.ErrorReason_ERROR_REASON_DEVICE_DORMANT {
+		return fmt.Errorf("%w: on another device, run %s devices readmit", err, program)
+	}
 	if err != nil && agent.ReactionTo(err) == agent.Reenroll {
 		return fmt.Errorf("%w. To enrol this machine again, move its directory away (or choose another one with --dir), and run %s enroll with a new invitation", err, program)
 	}
@@ -176,6 +183,12 @@ func (r *runner) work(ctx context.Context, typed bool, now time.Time) {
 		r.face.note(event, now)
 	}
 	d.events = nil
+	if len(d.shown) > 0 {
+		if err := r.agent.NoticesShown(d.shown...); err != nil {
+			r.face.note(err.Error(), now)
+		}
+		d.shown = nil
+	}
 	r.face.draw(d, now)
 	r.wantLine(typed)
 }

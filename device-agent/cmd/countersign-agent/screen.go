@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,12 +152,17 @@ func (c *canvas) key(name, meaning string) {
 // idle says what to expect while there is nothing to show. It promises nothing
 // that a lost connection or a suspended account does not keep.
 func (c *canvas) idle(d *desk, now time.Time) {
+	c.news(d)
 	silent := len(d.waiting(now))
 	switch {
 	case d.screen.Suspended:
 		c.text(bold, "Your account is suspended")
 		c.blank()
 		c.text("", "Nobody can sign in to it, and nothing can be allowed, until an administrator resumes it.")
+	case d.screen.Barred != "":
+		c.text(bold, "This device does not count at present")
+		c.blank()
+		c.text("", d.screen.Barred+". Asking again now and then.")
 	case !d.screen.Connected:
 		c.text(bold, "Not connected")
 		c.blank()
@@ -174,6 +180,28 @@ func (c *canvas) idle(d *desk, now time.Time) {
 		c.text("", "When somebody signs in to your account, you are asked here.")
 	}
 	c.text("", "Ctrl-C stops this program.")
+}
+
+// mostNews is how many notices are on the screen at once.
+const mostNews = 5
+
+// news says what happened and was not read yet, newest first.
+func (c *canvas) news(d *desk) {
+	if len(d.news) == 0 {
+		return
+	}
+	c.text(bold, "What happened to your account")
+	c.blank()
+	for i, n := range slices.Backward(d.news) {
+		if len(d.news)-i > mostNews {
+			c.note(fmt.Sprintf("… and %d more: %s notices", i+1, program))
+			break
+		}
+		c.item(local(n.GetTime()) + "  " + sentence(n, d.self))
+	}
+	c.blank()
+	c.key("Enter", "I have read it")
+	c.blank()
 }
 
 func (c *canvas) ask(d *desk, now time.Time) {
@@ -275,13 +303,18 @@ func sending(d *desk) string {
 
 // note adds what was said. It may have a name in it, so only its first line
 // begins where labels do.
-func (c *canvas) note(s string) {
+func (c *canvas) note(s string) { c.hanging(dim, s) }
+
+// item adds one of several things, in the same way.
+func (c *canvas) item(s string) { c.hanging("", s) }
+
+func (c *canvas) hanging(style, s string) {
 	const indent = "   "
 	for i, line := range wrap(s, c.width-len(margin)-len(indent)) {
 		if i > 0 {
 			line = indent + line
 		}
-		c.lines = append(c.lines, margin+dim+line+plain)
+		c.lines = append(c.lines, margin+style+line+end(style))
 	}
 }
 

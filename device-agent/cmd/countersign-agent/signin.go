@@ -23,10 +23,12 @@ type signInCmd struct {
 	Program          string `placeholder:"TEXT" help:"The browser or program (default: ${program})."`
 	Message          string `placeholder:"TEXT" help:"The application's message to the owner."`
 	Session          string `placeholder:"ID" help:"Names the browser session: the same one gets the same open sign-in."`
-	Code             string `placeholder:"CODE" help:"The code. Without it, it is asked for."`
+	Code             string `placeholder:"CODE" help:"The code, of six digits or eight. Without it, it is asked for."`
 	Stranger         bool   `help:"Be a requester that is not known, and keep nothing that would make it known next time."`
 	NoWait           bool   `help:"Do not wait for the approval: the code was got in another way."`
 	AfterDenial      bool   `help:"After a denial, go on asking for a code: one that countersign-agent code shows on a trusted device still lets in."`
+	OneField         bool   `help:"Play a device with one field: read one line, the password with the code right behind it."`
+	PasswordFile     string `placeholder:"FILE" help:"With --one-field: the password, to check the line with before anybody is asked."`
 	JWKS             string `name:"jwks" placeholder:"FILE" help:"Check the grant's signature with these keys, from countersign-server keys jwks."`
 	JSON             bool   `name:"json" help:"Print one JSON object at the end; all else goes to standard error."`
 }
@@ -39,11 +41,24 @@ It begins a sign-in, waits for the approval on a trusted device, asks for the co
 
 A denial by accident is not the end: with --after-denial it goes on asking, and takes a code that  countersign-agent code  shows on a trusted device, until the request expires, unless the application's policy makes a denial final.
 
-Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was cancelled, 6 the code was wrong too often, or was wrong and there is no other.
+` + oneFieldHelp + `
 
 After a sign-in the server knows this requester by a token, which is kept beside the credentials in a file for each account. Known requesters ring in a budget of their own; --stranger does without.
 
-With --json: {"signed_in_as", "sign_in", "grant", "grant_signature_checked", "claims", "receipt": {"statement", "device_id", "approval_key"}}`
+Exit codes: 0 signed in, 1 failed, 4 denied, 5 nobody answered in time or it was cancelled, 6 the code was wrong too often, or was wrong and there is no other, 7 with --one-field: there was no code yet.
+
+With --json: {"signed_in_as", "sign_in", "grant", "grant_signature_checked", "claims", "code_length", "receipt": {"statement", "device_id", "approval_key"}}; the statement is empty after an offline code.`
+}
+
+// Validate is called by kong.
+func (c *signInCmd) Validate() error {
+	switch {
+	case c.PasswordFile != "" && !c.OneField:
+		return errors.New("--password-file goes with --one-field")
+	case c.OneField && (c.Code != "" || c.NoWait || c.AfterDenial):
+		return errors.New("with --one-field the code is behind the password: leave out --code, --no-wait and --after-denial")
+	}
+	return nil
 }
 
 // A visit is one sign-in from the application's side.
@@ -70,7 +85,7 @@ func (c *signInCmd) Run(ctx context.Context, env *environment) error {
 		}
 	}
 	if c.Code != "" { // before anybody is rung for nothing
-		if _, err := code.Parse(c.Code); err != nil {
+		if _, err := code.ParseAny(c.Code); err != nil {
 			return err
 		}
 	}
@@ -86,6 +101,17 @@ func (c *signInCmd) Run(ctx context.Context, env *environment) error {
 	v := &visit{command: c, env: env, out: env.out, conn: conn, client: pb.NewSignInServiceClient(conn), credentials: credentials}
 	if c.JSON {
 		v.out = env.err
+	}
+	if c.OneField {
+		typed, err := c.readTyped(ctx, env)
+		if err != nil {
+			return err
+		}
+		response, err := v.oneField(ctx, typed)
+		if err != nil {
+			return err
+		}
+		return v.admit(response, keys)
 	}
 	if err := v.begin(ctx); err != nil {
 		return err
@@ -240,6 +266,7 @@ func (v *visit) verify(ctx context.Context) (*pb.VerifySignInResponse, error) {
 			return response, nil
 		}
 		again := agent.Reason(err) == pb.ErrorReason_ERROR_REASON_SIGN_IN_PENDING ||
+			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_CODE_REFUSED ||
 			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_CODE_WRONG && agent.Metadata(err, "tries_left") != "0" ||
 			agent.Reason(err) == pb.ErrorReason_ERROR_REASON_SIGN_IN_DENIED && v.deniedOnly()
 		err = refusal(v.conn.Explain(err))
@@ -256,7 +283,7 @@ func (v *visit) reach(ctx context.Context) error {
 	return agent.Persist(ctx, func() error { return v.conn.Ready(ctx) })
 }
 
-// typedInTime returns six digits, or says why they are not wanted any more: the
+// typedInTime returns a code, or says why they are not wanted any more: the
 // person is not left to type a code that was taken back.
 func (v *visit) typedInTime(ctx context.Context) (string, error) {
 	if v.command.Code != "" || v.command.NoWait {
@@ -290,7 +317,7 @@ func (v *visit) typedInTime(ctx context.Context) (string, error) {
 	return typed, err
 }
 
-// typedAfterDenial returns six digits, as long as they could count. If none come,
+// typedAfterDenial returns a code, as long as they could count. If none come,
 // the denial stands.
 func (v *visit) typedAfterDenial(ctx context.Context) (string, error) {
 	inTime, cancel := context.WithDeadline(ctx, v.signIn.GetExpireTime().AsTime())
@@ -302,10 +329,10 @@ func (v *visit) typedAfterDenial(ctx context.Context) (string, error) {
 	return typed, err
 }
 
-// typed returns six digits. What is not a code is not sent, as it would use up a try.
+// typed returns six digits or eight. What is not a code is not sent, as it would use up a try.
 func (v *visit) typed(ctx context.Context) (string, error) {
 	if v.command.Code != "" {
-		return code.Parse(v.command.Code)
+		return code.ParseAny(v.command.Code)
 	}
 	for {
 		if v.env.tty != nil {
@@ -318,7 +345,7 @@ func (v *visit) typed(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		digits, err := code.Parse(line)
+		digits, err := code.ParseAny(line)
 		if err == nil {
 			return digits, nil
 		}
@@ -333,7 +360,7 @@ func refusal(err error) error {
 		return exitErr{err, exitDenied}
 	case pb.ErrorReason_ERROR_REASON_SIGN_IN_EXPIRED, pb.ErrorReason_ERROR_REASON_SIGN_IN_CANCELLED:
 		return exitErr{err, exitNotInTime}
-	case pb.ErrorReason_ERROR_REASON_CODE_WRONG, pb.ErrorReason_ERROR_REASON_TOO_MANY_TRIES, pb.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES:
+	case pb.ErrorReason_ERROR_REASON_CODE_WRONG, pb.ErrorReason_ERROR_REASON_CODE_REFUSED, pb.ErrorReason_ERROR_REASON_TOO_MANY_TRIES, pb.ErrorReason_ERROR_REASON_TOO_MANY_FAILURES:
 		return exitErr{err, exitWrongCode}
 	}
 	return err
@@ -346,7 +373,7 @@ func (v *visit) admit(response *pb.VerifySignInResponse, keys []statement.JWK) e
 	if err != nil {
 		return err
 	}
-	if err := a.checkReceipt(grant.Iss); err != nil {
+	if err := a.checkReceipt(grant); err != nil {
 		return err
 	}
 	v.keepKnown(response.GetRequesterToken())
@@ -354,11 +381,16 @@ func (v *visit) admit(response *pb.VerifySignInResponse, keys []statement.JWK) e
 		receipt := response.GetReceipt()
 		return v.env.printJSON(map[string]any{
 			"signed_in_as": grant.Sub, "sign_in": grant.SignInID,
-			"grant": response.GetGrant(), "grant_signature_checked": signed, "claims": grant,
+			"grant": response.GetGrant(), "grant_signature_checked": signed, "claims": grant, "code_length": response.GetCodeLength(),
 			"receipt": map[string]string{"statement": receipt.GetStatement(), "device_id": receipt.GetDeviceId(), "approval_key": receipt.GetApprovalKey()},
 		})
 	}
-	fmt.Fprintf(v.out, "receipt: signed by the device %s, about this sign-in\n", agent.Fingerprint(response.GetReceipt().GetDeviceId()))
+	device := agent.Fingerprint(response.GetReceipt().GetDeviceId())
+	if grant.Acr == acrOffline {
+		fmt.Fprintf(v.out, "receipt: none, as an offline code is signed by nobody; it was the device %s, by the server's word\n", device)
+	} else {
+		fmt.Fprintf(v.out, "receipt: signed by the device %s, about this sign-in\n", device)
+	}
 	if signed {
 		fmt.Fprintln(v.out, "grant: its signature is right")
 	} else {

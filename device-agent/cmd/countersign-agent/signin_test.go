@@ -76,6 +76,14 @@ func TestSignInChecksWhatItGets(t *testing.T) {
 			data, _ := json.Marshal(jwk)
 			r.Receipt.ApprovalKey = string(data)
 		}, "receipt is not valid"},
+		{"no statement", func(r *pb.VerifySignInResponse) { r.Receipt.Statement = "" }, "receipt is not valid"},
+		{"allowed, said to be asked for", other(func(g *statement.Grant) { g.Acr = acrRequested }), "receipt is not valid"},
+		{"allowed, said to be offline", other(func(g *statement.Grant) { g.Acr = acrOffline }), "no device makes for an offline code"},
+		{"in another way", other(func(g *statement.Grant) { g.Acr = "urn:countersign:acr:tap" }), "does not know"},
+		{"offline", func(r *pb.VerifySignInResponse) {
+			other(func(g *statement.Grant) { g.Acr = acrOffline })(r)
+			r.Receipt.Statement = ""
+		}, ""},
 	}
 	for i, test := range tests {
 		f.change(func() { f.tamper = test.tamper })
@@ -88,7 +96,9 @@ func TestSignInChecksWhatItGets(t *testing.T) {
 		f.mu.Unlock()
 		app.line(digits)
 		if test.want == "" {
-			app.exits(0)
+			if out := app.exits(0); strings.Contains(out, "receipt: none") != (test.name == "offline") {
+				t.Errorf("%s: sign-in printed:\n%s", test.name, out)
+			}
 			continue
 		}
 		if out := app.exits(exitError); !strings.Contains(out, test.want) || strings.Contains(out, "signed in as") {

@@ -28,7 +28,7 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit code 0 means that this device is trusted, that the server could be reached just now, and that the account is not suspended. Otherwise standard error says in one line what is wrong and what to do.
 
-With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "problem"}`
+With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "offline_codes" (whether it can make them), "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "notices" (how many were not shown yet), "problem"}`
 }
 
 // A report is all that status says.
@@ -45,12 +45,17 @@ type report struct {
 	Kind        string `json:"kind"`
 	KeyStorage  string `json:"key_storage"`
 	Encrypted   bool   `json:"encrypted"`
+	Offline     bool   `json:"offline_codes"`
 	Reachable   bool   `json:"reachable"`
 	Trusted     bool   `json:"trusted"`
 	Suspended   bool   `json:"suspended"`
 	CodesLeft   int32  `json:"recovery_codes_left"`
 	ClockOffset int64  `json:"clock_offset"`
+	Notices     int    `json:"notices"`
 	Problem     string `json:"problem"`
+
+	agent *agent.Agent
+	news  []*countersignv1.Notice
 }
 
 // Run reports on this device.
@@ -65,7 +70,10 @@ func (c *statusCmd) Run(ctx context.Context, env *environment) error {
 	if c.JSON {
 		return errors.Join(problem, env.printJSON(r))
 	}
-	return errors.Join(problem, r.print(env))
+	if err := errors.Join(r.print(env), printNews(env, r.agent, r.news)); err != nil {
+		return errors.Join(problem, err)
+	}
+	return problem
 }
 
 // look fills the report in, as far as it comes, and returns what is wrong.
@@ -88,6 +96,8 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	_, err = a.OfflineCode()
+	r.Offline = err == nil
 	asked := time.Now()
 	self, err := a.Self(ctx)
 	if err != nil {
@@ -95,6 +105,8 @@ func (r *report) look(ctx context.Context, env *environment) error {
 		return explain(err)
 	}
 	r.Reachable = true
+	r.agent, r.news = a, a.NewNotices(self.GetNotices())
+	r.Notices = len(r.news)
 	r.Trusted = self.GetDevice().GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED
 	r.Suspended = self.GetAccountSuspended()
 	r.CodesLeft = self.GetRecoveryCodesLeft()
@@ -129,6 +141,9 @@ func (r *report) print(env *environment) error {
 		line("device", text.Isolate(r.Name)+" ("+r.Kind+")")
 		line("fingerprint", r.Fingerprint)
 		line("keys", keysLine(r.Directory))
+	}
+	if r.Phase == agent.Trusted {
+		line("offline codes", map[bool]string{true: "can be made", false: "not yet: run " + program + " code once while the server can be reached"}[r.Offline])
 	}
 	if r.Reachable {
 		line("the server", "answers")

@@ -39,7 +39,12 @@ Then type the code that it shows here.
 			return err
 		}
 	}
-	return sayTrusted(env, state, func() error { return nil })
+	return sayTrusted(env, state, func() error {
+		listing, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		sayOlder(env, candidate.Namesakes(listing))
+		return nil
+	})
 }
 
 // asking returns which device asks whom.

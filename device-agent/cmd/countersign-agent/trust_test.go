@@ -44,6 +44,21 @@ func TestEnrollCommandLine(t *testing.T) {
 
 func TestPick(t *testing.T) {
 	one, two := &pb.Device{Id: "abcd" + strings.Repeat("a", 48)}, &pb.Device{Id: "abcc" + strings.Repeat("a", 48)}
+	const revoked = pb.DeviceState_DEVICE_STATE_REVOKED
+	// No name takes the place of an id, and one that was revoked lends its name.
+	posing := &pb.Device{Id: "zzzz" + strings.Repeat("a", 48), Name: one.Id}
+	tablet, wiped := &pb.Device{Id: "yyyy", Name: "Tablet"}, &pb.Device{Id: "xxxx", Name: "Tablet", State: revoked}
+	gone := &pb.Device{Id: "wwww", Name: "Gone", State: revoked}
+	for meant, want := range map[string]*pb.Device{
+		one.Id: one, posing.Id: posing, "Tablet": tablet, "yyyy": tablet, "xxxx": wiped, "Gone": gone, "tablet": nil, "": nil,
+	} {
+		if got, err := pick([]*pb.Device{posing, one, two, wiped, tablet, gone, {}}, meant); got != want || (err == nil) != (want != nil) {
+			t.Errorf("pick(%q) = %v, %v, want %v", meant, got, err, want)
+		}
+	}
+	if got, err := pick([]*pb.Device{tablet, {Id: "vvvv", Name: "Tablet"}}, "Tablet"); err == nil {
+		t.Errorf("pick of a name that two have = %v, want an error", got)
+	}
 	devices := []*pb.Device{one, two}
 	for meant, want := range map[string]*pb.Device{
 		"abcd": one, "abcc": two, one.Id: one, "bafag-babab-babab-babab": nil,

@@ -1357,6 +1357,210 @@ func (x *RevokeAccountDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+// RevokeAccountDevicesRequest names devices of an account.
+type RevokeAccountDevicesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account's name.
+	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// Only devices that were enrolled before this moment, which must not be in
+	// the future; unset means all.
+	EnrolledBefore *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=enrolled_before,json=enrolledBefore,proto3" json:"enrolled_before,omitempty"`
+	// Why, for the record; at most 64 characters, may be empty.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeAccountDevicesRequest) Reset() {
+	*x = RevokeAccountDevicesRequest{}
+	mi := &file_countersign_v1_account_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeAccountDevicesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeAccountDevicesRequest) ProtoMessage() {}
+
+func (x *RevokeAccountDevicesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeAccountDevicesRequest.ProtoReflect.Descriptor instead.
+func (*RevokeAccountDevicesRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RevokeAccountDevicesRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *RevokeAccountDevicesRequest) GetEnrolledBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EnrolledBefore
+	}
+	return nil
+}
+
+func (x *RevokeAccountDevicesRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RevokeAccountDevicesResponse returns the devices that this call has revoked.
+type RevokeAccountDevicesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The devices as they are now, oldest first. Those that were revoked before
+	// are not among them.
+	Devices       []*Device `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeAccountDevicesResponse) Reset() {
+	*x = RevokeAccountDevicesResponse{}
+	mi := &file_countersign_v1_account_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeAccountDevicesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeAccountDevicesResponse) ProtoMessage() {}
+
+func (x *RevokeAccountDevicesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeAccountDevicesResponse.ProtoReflect.Descriptor instead.
+func (*RevokeAccountDevicesResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RevokeAccountDevicesResponse) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+// ReadmitAccountDeviceRequest names a device.
+type ReadmitAccountDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device's id, or the beginning of it as for GetAccountDevice.
+	Device        string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadmitAccountDeviceRequest) Reset() {
+	*x = ReadmitAccountDeviceRequest{}
+	mi := &file_countersign_v1_account_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadmitAccountDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadmitAccountDeviceRequest) ProtoMessage() {}
+
+func (x *ReadmitAccountDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadmitAccountDeviceRequest.ProtoReflect.Descriptor instead.
+func (*ReadmitAccountDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReadmitAccountDeviceRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+// ReadmitAccountDeviceResponse returns the device as it is now.
+type ReadmitAccountDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device.
+	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadmitAccountDeviceResponse) Reset() {
+	*x = ReadmitAccountDeviceResponse{}
+	mi := &file_countersign_v1_account_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadmitAccountDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadmitAccountDeviceResponse) ProtoMessage() {}
+
+func (x *ReadmitAccountDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_account_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadmitAccountDeviceResponse.ProtoReflect.Descriptor instead.
+func (*ReadmitAccountDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_account_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ReadmitAccountDeviceResponse) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
 var File_countersign_v1_account_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_account_proto_rawDesc = "" +
@@ -1437,6 +1641,16 @@ const file_countersign_v1_account_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"M\n" +
 	"\x1bRevokeAccountDeviceResponse\x12.\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x94\x01\n" +
+	"\x1bRevokeAccountDevicesRequest\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12C\n" +
+	"\x0fenrolled_before\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0eenrolledBefore\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"P\n" +
+	"\x1cRevokeAccountDevicesResponse\x120\n" +
+	"\adevices\x18\x01 \x03(\v2\x16.countersign.v1.DeviceR\adevices\"5\n" +
+	"\x1bReadmitAccountDeviceRequest\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\"N\n" +
+	"\x1cReadmitAccountDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device*d\n" +
 	"\fAccountState\x12\x1d\n" +
 	"\x19ACCOUNT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1456,64 +1670,71 @@ func file_countersign_v1_account_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_countersign_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_countersign_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_countersign_v1_account_proto_goTypes = []any{
-	(AccountState)(0),                   // 0: countersign.v1.AccountState
-	(*Account)(nil),                     // 1: countersign.v1.Account
-	(*LaneStatus)(nil),                  // 2: countersign.v1.LaneStatus
-	(*SilencedSource)(nil),              // 3: countersign.v1.SilencedSource
-	(*AddAccountRequest)(nil),           // 4: countersign.v1.AddAccountRequest
-	(*AddAccountResponse)(nil),          // 5: countersign.v1.AddAccountResponse
-	(*ListAccountsRequest)(nil),         // 6: countersign.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),        // 7: countersign.v1.ListAccountsResponse
-	(*GetAccountRequest)(nil),           // 8: countersign.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),          // 9: countersign.v1.GetAccountResponse
-	(*SuspendAccountRequest)(nil),       // 10: countersign.v1.SuspendAccountRequest
-	(*SuspendAccountResponse)(nil),      // 11: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountRequest)(nil),        // 12: countersign.v1.ResumeAccountRequest
-	(*ResumeAccountResponse)(nil),       // 13: countersign.v1.ResumeAccountResponse
-	(*UnlockAccountRequest)(nil),        // 14: countersign.v1.UnlockAccountRequest
-	(*UnlockAccountResponse)(nil),       // 15: countersign.v1.UnlockAccountResponse
-	(*CreateInvitationRequest)(nil),     // 16: countersign.v1.CreateInvitationRequest
-	(*CreateInvitationResponse)(nil),    // 17: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesRequest)(nil),   // 18: countersign.v1.ListAccountDevicesRequest
-	(*ListAccountDevicesResponse)(nil),  // 19: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceRequest)(nil),     // 20: countersign.v1.GetAccountDeviceRequest
-	(*GetAccountDeviceResponse)(nil),    // 21: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceRequest)(nil),  // 22: countersign.v1.RevokeAccountDeviceRequest
-	(*RevokeAccountDeviceResponse)(nil), // 23: countersign.v1.RevokeAccountDeviceResponse
-	(*timestamppb.Timestamp)(nil),       // 24: google.protobuf.Timestamp
-	(*Device)(nil),                      // 25: countersign.v1.Device
-	(*durationpb.Duration)(nil),         // 26: google.protobuf.Duration
+	(AccountState)(0),                    // 0: countersign.v1.AccountState
+	(*Account)(nil),                      // 1: countersign.v1.Account
+	(*LaneStatus)(nil),                   // 2: countersign.v1.LaneStatus
+	(*SilencedSource)(nil),               // 3: countersign.v1.SilencedSource
+	(*AddAccountRequest)(nil),            // 4: countersign.v1.AddAccountRequest
+	(*AddAccountResponse)(nil),           // 5: countersign.v1.AddAccountResponse
+	(*ListAccountsRequest)(nil),          // 6: countersign.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),         // 7: countersign.v1.ListAccountsResponse
+	(*GetAccountRequest)(nil),            // 8: countersign.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),           // 9: countersign.v1.GetAccountResponse
+	(*SuspendAccountRequest)(nil),        // 10: countersign.v1.SuspendAccountRequest
+	(*SuspendAccountResponse)(nil),       // 11: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountRequest)(nil),         // 12: countersign.v1.ResumeAccountRequest
+	(*ResumeAccountResponse)(nil),        // 13: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountRequest)(nil),         // 14: countersign.v1.UnlockAccountRequest
+	(*UnlockAccountResponse)(nil),        // 15: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationRequest)(nil),      // 16: countersign.v1.CreateInvitationRequest
+	(*CreateInvitationResponse)(nil),     // 17: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesRequest)(nil),    // 18: countersign.v1.ListAccountDevicesRequest
+	(*ListAccountDevicesResponse)(nil),   // 19: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceRequest)(nil),      // 20: countersign.v1.GetAccountDeviceRequest
+	(*GetAccountDeviceResponse)(nil),     // 21: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceRequest)(nil),   // 22: countersign.v1.RevokeAccountDeviceRequest
+	(*RevokeAccountDeviceResponse)(nil),  // 23: countersign.v1.RevokeAccountDeviceResponse
+	(*RevokeAccountDevicesRequest)(nil),  // 24: countersign.v1.RevokeAccountDevicesRequest
+	(*RevokeAccountDevicesResponse)(nil), // 25: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceRequest)(nil),  // 26: countersign.v1.ReadmitAccountDeviceRequest
+	(*ReadmitAccountDeviceResponse)(nil), // 27: countersign.v1.ReadmitAccountDeviceResponse
+	(*timestamppb.Timestamp)(nil),        // 28: google.protobuf.Timestamp
+	(*Device)(nil),                       // 29: countersign.v1.Device
+	(*durationpb.Duration)(nil),          // 30: google.protobuf.Duration
 }
 var file_countersign_v1_account_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Account.state:type_name -> countersign.v1.AccountState
-	24, // 1: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
-	24, // 2: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
+	28, // 1: countersign.v1.Account.create_time:type_name -> google.protobuf.Timestamp
+	28, // 2: countersign.v1.Account.suspend_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: countersign.v1.Account.lanes:type_name -> countersign.v1.LaneStatus
 	3,  // 4: countersign.v1.Account.silenced_sources:type_name -> countersign.v1.SilencedSource
-	24, // 5: countersign.v1.Account.recovery_codes_time:type_name -> google.protobuf.Timestamp
-	24, // 6: countersign.v1.LaneStatus.close_time:type_name -> google.protobuf.Timestamp
-	24, // 7: countersign.v1.LaneStatus.barred_until_time:type_name -> google.protobuf.Timestamp
-	24, // 8: countersign.v1.LaneStatus.silent_until_time:type_name -> google.protobuf.Timestamp
-	24, // 9: countersign.v1.SilencedSource.until_time:type_name -> google.protobuf.Timestamp
+	28, // 5: countersign.v1.Account.recovery_codes_time:type_name -> google.protobuf.Timestamp
+	28, // 6: countersign.v1.LaneStatus.close_time:type_name -> google.protobuf.Timestamp
+	28, // 7: countersign.v1.LaneStatus.barred_until_time:type_name -> google.protobuf.Timestamp
+	28, // 8: countersign.v1.LaneStatus.silent_until_time:type_name -> google.protobuf.Timestamp
+	28, // 9: countersign.v1.SilencedSource.until_time:type_name -> google.protobuf.Timestamp
 	1,  // 10: countersign.v1.AddAccountResponse.account:type_name -> countersign.v1.Account
 	1,  // 11: countersign.v1.ListAccountsResponse.accounts:type_name -> countersign.v1.Account
 	1,  // 12: countersign.v1.GetAccountResponse.account:type_name -> countersign.v1.Account
-	25, // 13: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
+	29, // 13: countersign.v1.GetAccountResponse.devices:type_name -> countersign.v1.Device
 	1,  // 14: countersign.v1.SuspendAccountResponse.account:type_name -> countersign.v1.Account
 	1,  // 15: countersign.v1.ResumeAccountResponse.account:type_name -> countersign.v1.Account
 	1,  // 16: countersign.v1.UnlockAccountResponse.account:type_name -> countersign.v1.Account
-	26, // 17: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
-	24, // 18: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 19: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
-	25, // 20: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	25, // 21: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	30, // 17: countersign.v1.CreateInvitationRequest.lifetime:type_name -> google.protobuf.Duration
+	28, // 18: countersign.v1.CreateInvitationResponse.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 19: countersign.v1.ListAccountDevicesResponse.devices:type_name -> countersign.v1.Device
+	29, // 20: countersign.v1.GetAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	29, // 21: countersign.v1.RevokeAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	28, // 22: countersign.v1.RevokeAccountDevicesRequest.enrolled_before:type_name -> google.protobuf.Timestamp
+	29, // 23: countersign.v1.RevokeAccountDevicesResponse.devices:type_name -> countersign.v1.Device
+	29, // 24: countersign.v1.ReadmitAccountDeviceResponse.device:type_name -> countersign.v1.Device
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_account_proto_init() }
@@ -1528,7 +1749,7 @@ func file_countersign_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_account_proto_rawDesc), len(file_countersign_v1_account_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -357,7 +357,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xf1\x0f\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xd7\x11\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -371,7 +371,9 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x10CreateInvitation\x12'.countersign.v1.CreateInvitationRequest\x1a(.countersign.v1.CreateInvitationResponse\x12k\n" +
 	"\x12ListAccountDevices\x12).countersign.v1.ListAccountDevicesRequest\x1a*.countersign.v1.ListAccountDevicesResponse\x12e\n" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
-	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12_\n" +
+	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12q\n" +
+	"\x14RevokeAccountDevices\x12+.countersign.v1.RevokeAccountDevicesRequest\x1a,.countersign.v1.RevokeAccountDevicesResponse\x12q\n" +
+	"\x14ReadmitAccountDevice\x12+.countersign.v1.ReadmitAccountDeviceRequest\x1a,.countersign.v1.ReadmitAccountDeviceResponse\x12_\n" +
 	"\x0eAddApplication\x12%.countersign.v1.AddApplicationRequest\x1a&.countersign.v1.AddApplicationResponse\x12e\n" +
 	"\x10ListApplications\x12'.countersign.v1.ListApplicationsRequest\x1a(.countersign.v1.ListApplicationsResponse\x12q\n" +
 	"\x14SetApplicationPolicy\x12+.countersign.v1.SetApplicationPolicyRequest\x1a,.countersign.v1.SetApplicationPolicyResponse\x12w\n" +
@@ -414,32 +416,36 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*ListAccountDevicesRequest)(nil),      // 14: countersign.v1.ListAccountDevicesRequest
 	(*GetAccountDeviceRequest)(nil),        // 15: countersign.v1.GetAccountDeviceRequest
 	(*RevokeAccountDeviceRequest)(nil),     // 16: countersign.v1.RevokeAccountDeviceRequest
-	(*AddApplicationRequest)(nil),          // 17: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 18: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 19: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 20: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 21: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 22: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 23: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 24: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 25: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 26: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 27: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 28: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 29: countersign.v1.ResumeAccountResponse
-	(*UnlockAccountResponse)(nil),          // 30: countersign.v1.UnlockAccountResponse
-	(*CreateInvitationResponse)(nil),       // 31: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 32: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 33: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 34: countersign.v1.RevokeAccountDeviceResponse
-	(*AddApplicationResponse)(nil),         // 35: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 36: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 37: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 38: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 39: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 40: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 41: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 42: countersign.v1.ListAuditRecordsResponse
+	(*RevokeAccountDevicesRequest)(nil),    // 17: countersign.v1.RevokeAccountDevicesRequest
+	(*ReadmitAccountDeviceRequest)(nil),    // 18: countersign.v1.ReadmitAccountDeviceRequest
+	(*AddApplicationRequest)(nil),          // 19: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 20: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 21: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 22: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 23: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 24: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 25: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 26: countersign.v1.ListAuditRecordsRequest
+	(*AddAccountResponse)(nil),             // 27: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 28: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 29: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 30: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 31: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 32: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 33: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 34: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 35: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 36: countersign.v1.RevokeAccountDeviceResponse
+	(*RevokeAccountDevicesResponse)(nil),   // 37: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceResponse)(nil),   // 38: countersign.v1.ReadmitAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 39: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 40: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 41: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 42: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 43: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 44: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 45: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 46: countersign.v1.ListAuditRecordsResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
@@ -454,39 +460,43 @@ var file_countersign_v1_admin_proto_depIdxs = []int32{
 	14, // 9: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
 	15, // 10: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
 	16, // 11: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	17, // 12: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	18, // 13: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	19, // 14: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	20, // 15: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	21, // 16: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	22, // 17: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	23, // 18: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	24, // 19: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 20: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 21: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 22: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	25, // 23: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	26, // 24: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	27, // 25: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	28, // 26: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	29, // 27: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	30, // 28: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
-	31, // 29: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	32, // 30: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	33, // 31: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	34, // 32: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	35, // 33: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	36, // 34: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	37, // 35: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	38, // 36: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	39, // 37: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	40, // 38: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	41, // 39: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	42, // 40: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 41: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 42: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	22, // [22:43] is the sub-list for method output_type
-	1,  // [1:22] is the sub-list for method input_type
+	17, // 12: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
+	18, // 13: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
+	19, // 14: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	20, // 15: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	21, // 16: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	22, // 17: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	23, // 18: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	24, // 19: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	25, // 20: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	26, // 21: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	2,  // 22: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 23: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 24: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	27, // 25: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	28, // 26: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	29, // 27: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	30, // 28: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	31, // 29: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	32, // 30: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	33, // 31: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	34, // 32: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	35, // 33: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	36, // 34: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	37, // 35: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
+	38, // 36: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
+	39, // 37: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	40, // 38: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	41, // 39: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	42, // 40: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	43, // 41: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	44, // 42: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	45, // 43: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	46, // 44: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	3,  // 45: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 46: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	24, // [24:47] is the sub-list for method output_type
+	1,  // [1:24] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
 	1,  // [1:1] is the sub-list for extension extendee
 	0,  // [0:1] is the sub-list for field type_name

@@ -30,6 +30,8 @@ const (
 	AdminService_ListAccountDevices_FullMethodName     = "/countersign.v1.AdminService/ListAccountDevices"
 	AdminService_GetAccountDevice_FullMethodName       = "/countersign.v1.AdminService/GetAccountDevice"
 	AdminService_RevokeAccountDevice_FullMethodName    = "/countersign.v1.AdminService/RevokeAccountDevice"
+	AdminService_RevokeAccountDevices_FullMethodName   = "/countersign.v1.AdminService/RevokeAccountDevices"
+	AdminService_ReadmitAccountDevice_FullMethodName   = "/countersign.v1.AdminService/ReadmitAccountDevice"
 	AdminService_AddApplication_FullMethodName         = "/countersign.v1.AdminService/AddApplication"
 	AdminService_ListApplications_FullMethodName       = "/countersign.v1.AdminService/ListApplications"
 	AdminService_SetApplicationPolicy_FullMethodName   = "/countersign.v1.AdminService/SetApplicationPolicy"
@@ -124,6 +126,20 @@ type AdminServiceClient interface {
 	//
 	// The caller must be an administrator.
 	RevokeAccountDevice(ctx context.Context, in *RevokeAccountDeviceRequest, opts ...grpc.CallOption) (*RevokeAccountDeviceResponse, error)
+	// RevokeAccountDevices ends the trust in all devices of an account, or in those that
+	// were enrolled before a moment, at once and in one transaction.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	RevokeAccountDevices(ctx context.Context, in *RevokeAccountDevicesRequest, opts ...grpc.CallOption) (*RevokeAccountDevicesResponse, error)
+	// ReadmitAccountDevice lets a device count again that was not seen for 90 days.
+	// Readmitting a device that is trusted succeeds and changes nothing.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, NO_SUCH_DEVICE, DEVICE_NOT_DORMANT, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	ReadmitAccountDevice(ctx context.Context, in *ReadmitAccountDeviceRequest, opts ...grpc.CallOption) (*ReadmitAccountDeviceResponse, error)
 	// AddApplication registers an application and makes its token, which is shown only now.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORE_FAILED.
@@ -302,6 +318,26 @@ func (c *adminServiceClient) RevokeAccountDevice(ctx context.Context, in *Revoke
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeAccountDeviceResponse)
 	err := c.cc.Invoke(ctx, AdminService_RevokeAccountDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RevokeAccountDevices(ctx context.Context, in *RevokeAccountDevicesRequest, opts ...grpc.CallOption) (*RevokeAccountDevicesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeAccountDevicesResponse)
+	err := c.cc.Invoke(ctx, AdminService_RevokeAccountDevices_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ReadmitAccountDevice(ctx context.Context, in *ReadmitAccountDeviceRequest, opts ...grpc.CallOption) (*ReadmitAccountDeviceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadmitAccountDeviceResponse)
+	err := c.cc.Invoke(ctx, AdminService_ReadmitAccountDevice_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -490,6 +526,20 @@ type AdminServiceServer interface {
 	//
 	// The caller must be an administrator.
 	RevokeAccountDevice(context.Context, *RevokeAccountDeviceRequest) (*RevokeAccountDeviceResponse, error)
+	// RevokeAccountDevices ends the trust in all devices of an account, or in those that
+	// were enrolled before a moment, at once and in one transaction.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	RevokeAccountDevices(context.Context, *RevokeAccountDevicesRequest) (*RevokeAccountDevicesResponse, error)
+	// ReadmitAccountDevice lets a device count again that was not seen for 90 days.
+	// Readmitting a device that is trusted succeeds and changes nothing.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, NO_SUCH_DEVICE, DEVICE_NOT_DORMANT, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	ReadmitAccountDevice(context.Context, *ReadmitAccountDeviceRequest) (*ReadmitAccountDeviceResponse, error)
 	// AddApplication registers an application and makes its token, which is shown only now.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORE_FAILED.
@@ -596,6 +646,12 @@ func (UnimplementedAdminServiceServer) GetAccountDevice(context.Context, *GetAcc
 }
 func (UnimplementedAdminServiceServer) RevokeAccountDevice(context.Context, *RevokeAccountDeviceRequest) (*RevokeAccountDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeAccountDevice not implemented")
+}
+func (UnimplementedAdminServiceServer) RevokeAccountDevices(context.Context, *RevokeAccountDevicesRequest) (*RevokeAccountDevicesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeAccountDevices not implemented")
+}
+func (UnimplementedAdminServiceServer) ReadmitAccountDevice(context.Context, *ReadmitAccountDeviceRequest) (*ReadmitAccountDeviceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadmitAccountDevice not implemented")
 }
 func (UnimplementedAdminServiceServer) AddApplication(context.Context, *AddApplicationRequest) (*AddApplicationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddApplication not implemented")
@@ -846,6 +902,42 @@ func _AdminService_RevokeAccountDevice_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_RevokeAccountDevices_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeAccountDevicesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RevokeAccountDevices(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RevokeAccountDevices_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RevokeAccountDevices(ctx, req.(*RevokeAccountDevicesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ReadmitAccountDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadmitAccountDeviceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ReadmitAccountDevice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ReadmitAccountDevice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ReadmitAccountDevice(ctx, req.(*ReadmitAccountDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_AddApplication_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AddApplicationRequest)
 	if err := dec(in); err != nil {
@@ -1076,6 +1168,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeAccountDevice",
 			Handler:    _AdminService_RevokeAccountDevice_Handler,
+		},
+		{
+			MethodName: "RevokeAccountDevices",
+			Handler:    _AdminService_RevokeAccountDevices_Handler,
+		},
+		{
+			MethodName: "ReadmitAccountDevice",
+			Handler:    _AdminService_ReadmitAccountDevice_Handler,
 		},
 		{
 			MethodName: "AddApplication",

@@ -193,7 +193,11 @@ type Device struct {
 	RevokeReason string `protobuf:"bytes,14,opt,name=revoke_reason,json=revokeReason,proto3" json:"revoke_reason,omitempty"`
 	// When a device that was enrolled with a recovery code may be trusted; unset
 	// if it had not to wait.
-	TrustTime     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=trust_time,json=trustTime,proto3" json:"trust_time,omitempty"`
+	TrustTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=trust_time,json=trustTime,proto3" json:"trust_time,omitempty"`
+	// When it was last readmitted after 90 days unseen; unset if it never was.
+	ReadmitTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=readmit_time,json=readmitTime,proto3" json:"readmit_time,omitempty"`
+	// Who readmitted it, in words; empty if it never was.
+	ReadmittedBy  string `protobuf:"bytes,17,opt,name=readmitted_by,json=readmittedBy,proto3" json:"readmitted_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -333,6 +337,20 @@ func (x *Device) GetTrustTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Device) GetReadmitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadmitTime
+	}
+	return nil
+}
+
+func (x *Device) GetReadmittedBy() string {
+	if x != nil {
+		return x.ReadmittedBy
+	}
+	return ""
+}
+
 // WatchPromptsRequest begins a stream. It has no fields.
 type WatchPromptsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -383,7 +401,10 @@ type WatchPromptsResponse struct {
 	AccountSuspended bool `protobuf:"varint,3,opt,name=account_suspended,json=accountSuspended,proto3" json:"account_suspended,omitempty"`
 	// The server's time, by which prompts and codes end. A device whose clock is
 	// wrong counts from here.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// What happened to the account lately and since the device was enrolled,
+	// oldest first: at most 20, of the last 30 days.
+	Notices       []*Notice `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +463,13 @@ func (x *WatchPromptsResponse) GetAccountSuspended() bool {
 func (x *WatchPromptsResponse) GetServerTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ServerTime
+	}
+	return nil
+}
+
+func (x *WatchPromptsResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
 	}
 	return nil
 }
@@ -1077,6 +1105,98 @@ func (x *RevokeDeviceResponse) GetDevice() *Device {
 	return nil
 }
 
+// ReadmitDeviceRequest carries a readmission.
+type ReadmitDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A countersign-readmission+jws by the caller's approval key, at most 16 KiB.
+	Statement     string `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadmitDeviceRequest) Reset() {
+	*x = ReadmitDeviceRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadmitDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadmitDeviceRequest) ProtoMessage() {}
+
+func (x *ReadmitDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadmitDeviceRequest.ProtoReflect.Descriptor instead.
+func (*ReadmitDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReadmitDeviceRequest) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+// ReadmitDeviceResponse returns the device as it is now.
+type ReadmitDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The readmitted device.
+	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadmitDeviceResponse) Reset() {
+	*x = ReadmitDeviceResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadmitDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadmitDeviceResponse) ProtoMessage() {}
+
+func (x *ReadmitDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadmitDeviceResponse.ProtoReflect.Descriptor instead.
+func (*ReadmitDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReadmitDeviceResponse) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
 // UnlockRequest carries the wish to unlock.
 type UnlockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1088,7 +1208,7 @@ type UnlockRequest struct {
 
 func (x *UnlockRequest) Reset() {
 	*x = UnlockRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1220,7 @@ func (x *UnlockRequest) String() string {
 func (*UnlockRequest) ProtoMessage() {}
 
 func (x *UnlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[15]
+	mi := &file_countersign_v1_device_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1233,7 @@ func (x *UnlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockRequest.ProtoReflect.Descriptor instead.
 func (*UnlockRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{15}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UnlockRequest) GetStatement() string {
@@ -1132,7 +1252,7 @@ type UnlockResponse struct {
 
 func (x *UnlockResponse) Reset() {
 	*x = UnlockResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1264,7 @@ func (x *UnlockResponse) String() string {
 func (*UnlockResponse) ProtoMessage() {}
 
 func (x *UnlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[16]
+	mi := &file_countersign_v1_device_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1277,7 @@ func (x *UnlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockResponse.ProtoReflect.Descriptor instead.
 func (*UnlockResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{16}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
 }
 
 // UpdateDeviceRequest changes the caller's own record.
@@ -1171,7 +1291,7 @@ type UpdateDeviceRequest struct {
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1303,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[17]
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1316,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{17}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1217,7 +1337,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1349,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[18]
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1362,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1261,7 +1381,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	mi := &file_countersign_v1_device_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1393,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	mi := &file_countersign_v1_device_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1406,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{21}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1304,13 +1424,15 @@ type GetSelfResponse struct {
 	RecoveryCodesLeft int32 `protobuf:"varint,5,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
 	// As in EnrollDeviceResponse, whose answer may have been lost.
 	OfflineSecret []byte `protobuf:"bytes,6,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
+	// What happened lately, as in WatchPromptsResponse.
+	Notices       []*Notice `protobuf:"bytes,7,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	mi := &file_countersign_v1_device_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1444,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	mi := &file_countersign_v1_device_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1457,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1380,11 +1502,18 @@ func (x *GetSelfResponse) GetOfflineSecret() []byte {
 	return nil
 }
 
+func (x *GetSelfResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x04\n" +
+	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/notice.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x05\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -1407,14 +1536,17 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"revoked_by\x18\r \x01(\tR\trevokedBy\x12#\n" +
 	"\rrevoke_reason\x18\x0e \x01(\tR\frevokeReason\x129\n" +
 	"\n" +
-	"trust_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\ttrustTime\"\x15\n" +
-	"\x13WatchPromptsRequest\"\xe9\x01\n" +
+	"trust_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\ttrustTime\x12=\n" +
+	"\freadmit_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vreadmitTime\x12#\n" +
+	"\rreadmitted_by\x18\x11 \x01(\tR\freadmittedBy\"\x15\n" +
+	"\x13WatchPromptsRequest\"\x9b\x02\n" +
 	"\x14WatchPromptsResponse\x120\n" +
 	"\aprompts\x18\x01 \x03(\v2\x16.countersign.v1.PromptR\aprompts\x125\n" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
 	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"Z\n" +
+	"serverTime\x120\n" +
+	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\"Z\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1452,6 +1584,10 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x13RevokeDeviceRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"F\n" +
 	"\x14RevokeDeviceResponse\x12.\n" +
+	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"4\n" +
+	"\x14ReadmitDeviceRequest\x12\x1c\n" +
+	"\tstatement\x18\x01 \x01(\tR\tstatement\"G\n" +
+	"\x15ReadmitDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"-\n" +
 	"\rUnlockRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"\x10\n" +
@@ -1460,7 +1596,7 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\xa7\x02\n" +
+	"\x0eGetSelfRequest\"\xd9\x02\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
@@ -1468,7 +1604,8 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x12.\n" +
 	"\x13recovery_codes_left\x18\x05 \x01(\x05R\x11recoveryCodesLeft\x12%\n" +
-	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret*\xb9\x01\n" +
+	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret\x120\n" +
+	"\anotices\x18\a \x03(\v2\x16.countersign.v1.NoticeR\anotices*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1484,7 +1621,7 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xaf\x06\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\x8d\a\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
@@ -1492,7 +1629,8 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"CreateCode\x12!.countersign.v1.CreateCodeRequest\x1a\".countersign.v1.CreateCodeResponse\x12n\n" +
 	"\x13CreateRecoveryCodes\x12*.countersign.v1.CreateRecoveryCodesRequest\x1a+.countersign.v1.CreateRecoveryCodesResponse\x12V\n" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
-	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12G\n" +
+	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12\\\n" +
+	"\rReadmitDevice\x12$.countersign.v1.ReadmitDeviceRequest\x1a%.countersign.v1.ReadmitDeviceResponse\x12G\n" +
 	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
 	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
@@ -1510,7 +1648,7 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_countersign_v1_device_proto_goTypes = []any{
 	(DeviceKind)(0),                     // 0: countersign.v1.DeviceKind
 	(DeviceState)(0),                    // 1: countersign.v1.DeviceState
@@ -1529,56 +1667,65 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*ListDevicesResponse)(nil),         // 14: countersign.v1.ListDevicesResponse
 	(*RevokeDeviceRequest)(nil),         // 15: countersign.v1.RevokeDeviceRequest
 	(*RevokeDeviceResponse)(nil),        // 16: countersign.v1.RevokeDeviceResponse
-	(*UnlockRequest)(nil),               // 17: countersign.v1.UnlockRequest
-	(*UnlockResponse)(nil),              // 18: countersign.v1.UnlockResponse
-	(*UpdateDeviceRequest)(nil),         // 19: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),        // 20: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),              // 21: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),             // 22: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil),       // 23: google.protobuf.Timestamp
+	(*ReadmitDeviceRequest)(nil),        // 17: countersign.v1.ReadmitDeviceRequest
+	(*ReadmitDeviceResponse)(nil),       // 18: countersign.v1.ReadmitDeviceResponse
+	(*UnlockRequest)(nil),               // 19: countersign.v1.UnlockRequest
+	(*UnlockResponse)(nil),              // 20: countersign.v1.UnlockResponse
+	(*UpdateDeviceRequest)(nil),         // 21: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),        // 22: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),              // 23: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),             // 24: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 26: countersign.v1.Notice
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	23, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	23, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	23, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
-	23, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
-	5,  // 6: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
-	6,  // 7: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	23, // 8: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	23, // 9: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 10: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 11: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 12: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
-	2,  // 13: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 14: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 15: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 16: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	23, // 17: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 18: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 19: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 20: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 21: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
-	13, // 22: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	15, // 23: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	17, // 24: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
-	19, // 25: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	21, // 26: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 27: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 28: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 29: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 30: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
-	14, // 31: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	16, // 32: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	18, // 33: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
-	20, // 34: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	22, // 35: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	25, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	25, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	25, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	25, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
+	25, // 6: countersign.v1.Device.readmit_time:type_name -> google.protobuf.Timestamp
+	5,  // 7: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
+	6,  // 8: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
+	25, // 9: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	26, // 10: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
+	25, // 11: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 12: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 13: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 14: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 15: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 16: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 17: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 18: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 19: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	25, // 20: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	26, // 21: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
+	3,  // 22: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 23: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 24: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 25: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
+	13, // 26: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	15, // 27: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	17, // 28: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
+	19, // 29: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	21, // 30: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	23, // 31: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	4,  // 32: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 33: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 34: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 35: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 36: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 37: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 38: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
+	20, // 39: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	22, // 40: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	24, // 41: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	32, // [32:42] is the sub-list for method output_type
+	22, // [22:32] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
@@ -1586,13 +1733,14 @@ func file_countersign_v1_device_proto_init() {
 	if File_countersign_v1_device_proto != nil {
 		return
 	}
+	file_countersign_v1_notice_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	DeviceService_CreateRecoveryCodes_FullMethodName = "/countersign.v1.DeviceService/CreateRecoveryCodes"
 	DeviceService_ListDevices_FullMethodName         = "/countersign.v1.DeviceService/ListDevices"
 	DeviceService_RevokeDevice_FullMethodName        = "/countersign.v1.DeviceService/RevokeDevice"
+	DeviceService_ReadmitDevice_FullMethodName       = "/countersign.v1.DeviceService/ReadmitDevice"
 	DeviceService_Unlock_FullMethodName              = "/countersign.v1.DeviceService/Unlock"
 	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
 	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
@@ -36,7 +37,9 @@ const (
 //
 // DeviceService is what a trusted device calls. The caller is known by the
 // key of its TLS client certificate, and its trust is checked against the
-// store in every call and before every message of a stream.
+// store in every call and before every message of a stream. Wherever
+// DEVICE_REVOKED is among the errors, a device that does not count at present
+// gets DEVICE_WAITING, DEVICE_DORMANT or DEVICE_UNCONFIRMED in the same way.
 type DeviceServiceClient interface {
 	// WatchPrompts tells the device what it must show, until the caller hangs
 	// up. Each message is the complete set and replaces the one before; the
@@ -102,6 +105,16 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(ctx context.Context, in *RevokeDeviceRequest, opts ...grpc.CallOption) (*RevokeDeviceResponse, error)
+	// ReadmitDevice lets a device of the caller's account count again that was
+	// not seen for 90 days, by a signed statement. Readmitting a device that is
+	// trusted succeeds and changes nothing.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// NO_SUCH_DEVICE, DEVICE_NOT_DORMANT, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
+	// DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ReadmitDevice(ctx context.Context, in *ReadmitDeviceRequest, opts ...grpc.CallOption) (*ReadmitDeviceResponse, error)
 	// Unlock clears the counts of wrong codes, the gaps and the silences of the
 	// caller's account, in all lanes, by a signed statement. It is put on record.
 	//
@@ -206,6 +219,16 @@ func (c *deviceServiceClient) RevokeDevice(ctx context.Context, in *RevokeDevice
 	return out, nil
 }
 
+func (c *deviceServiceClient) ReadmitDevice(ctx context.Context, in *ReadmitDeviceRequest, opts ...grpc.CallOption) (*ReadmitDeviceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadmitDeviceResponse)
+	err := c.cc.Invoke(ctx, DeviceService_ReadmitDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *deviceServiceClient) Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnlockResponse)
@@ -242,7 +265,9 @@ func (c *deviceServiceClient) GetSelf(ctx context.Context, in *GetSelfRequest, o
 //
 // DeviceService is what a trusted device calls. The caller is known by the
 // key of its TLS client certificate, and its trust is checked against the
-// store in every call and before every message of a stream.
+// store in every call and before every message of a stream. Wherever
+// DEVICE_REVOKED is among the errors, a device that does not count at present
+// gets DEVICE_WAITING, DEVICE_DORMANT or DEVICE_UNCONFIRMED in the same way.
 type DeviceServiceServer interface {
 	// WatchPrompts tells the device what it must show, until the caller hangs
 	// up. Each message is the complete set and replaces the one before; the
@@ -308,6 +333,16 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error)
+	// ReadmitDevice lets a device of the caller's account count again that was
+	// not seen for 90 days, by a signed statement. Readmitting a device that is
+	// trusted succeeds and changes nothing.
+	//
+	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
+	// NO_SUCH_DEVICE, DEVICE_NOT_DORMANT, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
+	// DEVICE_REVOKED, RATE_LIMITED, STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ReadmitDevice(context.Context, *ReadmitDeviceRequest) (*ReadmitDeviceResponse, error)
 	// Unlock clears the counts of wrong codes, the gaps and the silences of the
 	// caller's account, in all lanes, by a signed statement. It is put on record.
 	//
@@ -360,6 +395,9 @@ func (UnimplementedDeviceServiceServer) ListDevices(context.Context, *ListDevice
 }
 func (UnimplementedDeviceServiceServer) RevokeDevice(context.Context, *RevokeDeviceRequest) (*RevokeDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeDevice not implemented")
+}
+func (UnimplementedDeviceServiceServer) ReadmitDevice(context.Context, *ReadmitDeviceRequest) (*ReadmitDeviceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadmitDevice not implemented")
 }
 func (UnimplementedDeviceServiceServer) Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unlock not implemented")
@@ -492,6 +530,24 @@ func _DeviceService_RevokeDevice_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_ReadmitDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadmitDeviceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).ReadmitDevice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_ReadmitDevice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).ReadmitDevice(ctx, req.(*ReadmitDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeviceService_Unlock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnlockRequest)
 	if err := dec(in); err != nil {
@@ -572,6 +628,10 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeDevice",
 			Handler:    _DeviceService_RevokeDevice_Handler,
+		},
+		{
+			MethodName: "ReadmitDevice",
+			Handler:    _DeviceService_ReadmitDevice_Handler,
 		},
 		{
 			MethodName: "Unlock",

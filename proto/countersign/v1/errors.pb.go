@@ -95,6 +95,10 @@ const (
 	// NOT_FOUND. There is no such device in this account, or a shortened id
 	// fits more than one.
 	ErrorReason_ERROR_REASON_NO_SUCH_DEVICE ErrorReason = 46
+	// FAILED_PRECONDITION. The device cannot be readmitted, because it is not one
+	// that merely was not seen for 90 days: it was revoked, waits for its time, or
+	// needs to be confirmed.
+	ErrorReason_ERROR_REASON_DEVICE_NOT_DORMANT ErrorReason = 47
 	// PERMISSION_DENIED. The invitation is unknown, used or expired; which of
 	// these is not said. Ask an administrator for a new one.
 	ErrorReason_ERROR_REASON_INVITATION_INVALID ErrorReason = 60
@@ -186,6 +190,7 @@ var (
 		44:  "ERROR_REASON_APPLICATION_UNKNOWN",
 		45:  "ERROR_REASON_APPLICATION_EXISTS",
 		46:  "ERROR_REASON_NO_SUCH_DEVICE",
+		47:  "ERROR_REASON_DEVICE_NOT_DORMANT",
 		60:  "ERROR_REASON_INVITATION_INVALID",
 		61:  "ERROR_REASON_KEY_IN_USE",
 		62:  "ERROR_REASON_TOO_MANY_DEVICES",
@@ -233,6 +238,7 @@ var (
 		"ERROR_REASON_APPLICATION_UNKNOWN":       44,
 		"ERROR_REASON_APPLICATION_EXISTS":        45,
 		"ERROR_REASON_NO_SUCH_DEVICE":            46,
+		"ERROR_REASON_DEVICE_NOT_DORMANT":        47,
 		"ERROR_REASON_INVITATION_INVALID":        60,
 		"ERROR_REASON_KEY_IN_USE":                61,
 		"ERROR_REASON_TOO_MANY_DEVICES":          62,
@@ -289,7 +295,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xfc\v\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xa1\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -314,6 +320,7 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_APPLICATION_UNKNOWN\x10,\x12#\n" +
 	"\x1fERROR_REASON_APPLICATION_EXISTS\x10-\x12\x1f\n" +
 	"\x1bERROR_REASON_NO_SUCH_DEVICE\x10.\x12#\n" +
+	"\x1fERROR_REASON_DEVICE_NOT_DORMANT\x10/\x12#\n" +
 	"\x1fERROR_REASON_INVITATION_INVALID\x10<\x12\x1b\n" +
 	"\x17ERROR_REASON_KEY_IN_USE\x10=\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_DEVICES\x10>\x12\x1c\n" +

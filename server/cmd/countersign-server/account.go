@@ -133,7 +133,8 @@ func (c *accountShowCmd) Run(env *environment) error {
 			return err
 		}
 		fmt.Fprintln(env.out)
-		return listDevices(env, resp.GetDevices())
+		listDevices(env, resp.GetDevices())
+		return nil
 	})
 }
 

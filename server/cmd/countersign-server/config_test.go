@@ -119,8 +119,7 @@ func TestA18ListsAreSafe(t *testing.T) {
 	}
 	for _, err := range []error{
 		showSignIn(env, signIn),
-		showDevice(env, device),
-		listDevices(env, []*pb.Device{device}),
+		showDevice(env, device, []*pb.Device{device}),
 		showAccount(env, &pb.Account{Name: hostile, SuspendReason: hostile}),
 		listRecords(env, []*pb.AuditRecord{{
 			Event: hostile, Actor: &pb.Actor{Kind: hostile, Id: hostile}, Account: hostile, Device: hostile,
@@ -131,6 +130,8 @@ func TestA18ListsAreSafe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	device.State, device.ReadmitTime, device.ReadmittedBy = pb.DeviceState_DEVICE_STATE_REVOKED, now, hostile
+	listDevices(env, []*pb.Device{device})
 	for _, r := range out.String() {
 		if r != '\n' && (r < ' ' || r > '~') {
 			t.Fatalf("the output has %U: %q", r, out.String())
@@ -138,6 +139,31 @@ func TestA18ListsAreSafe(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), `evil\u{1b}[2J`) {
 		t.Errorf("the output has no escaped text: %q", out.String())
+	}
+}
+
+// In a terminal of any width, a name that goes on on the next line begins where
+// nothing of this program's own does, and no word of it is lost.
+func TestA18ListsAreIndented(t *testing.T) {
+	for _, s := range []string{
+		"", "short", strings.Repeat("word ", 40) + "x", strings.Repeat("x", 300), "a " + strings.Repeat("x", 300) + "  b",
+		`kg4ujtp2krgu  "` + strings.Repeat(" ", 30) + `abcdabcdabcd  "Phone" (phone), trusted" (phone), revoked`,
+	} {
+		for width := range 201 {
+			lines := hanging("  label  ", s, width)
+			for i, line := range lines {
+				if width >= 40 && len(line) > width {
+					t.Errorf("at %d columns a line has %d: %q", width, len(line), line)
+				}
+				if i > 0 && !strings.HasPrefix(line, strings.Repeat(" ", 11)) {
+					t.Errorf("at %d columns a line begins with %q", width, line)
+				}
+			}
+			squeeze := func(s string) string { return strings.ReplaceAll(s, " ", "") }
+			if got, want := squeeze(strings.Join(lines, "")), squeeze("  label  "+s); got != want {
+				t.Errorf("at %d columns it says %q, want %q", width, got, want)
+			}
+		}
 	}
 }
 

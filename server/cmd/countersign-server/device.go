@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/countersignd/countersign/internal/proquint"
 
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "revoked", "waiting", "dormant" or "unconfirmed", "enrolled", "enrolled_by", "trusted_from" (if it had to wait), "last_seen", "connected", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
+const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "waiting", "dormant", "unconfirmed" or "revoked", "enrolled", "enrolled_by", "trusted_from" (if it had to wait), "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
 
 type deviceJSON struct {
 	ID            string `json:"id"`
@@ -24,6 +27,8 @@ type deviceJSON struct {
 	TrustedFrom   int64  `json:"trusted_from,omitempty"`
 	LastSeen      int64  `json:"last_seen,omitempty"`
 	Connected     bool   `json:"connected"`
+	Readmitted    int64  `json:"readmitted,omitempty"`
+	ReadmittedBy  string `json:"readmitted_by,omitempty"`
 	Revoked       int64  `json:"revoked,omitempty"`
 	RevokedBy     string `json:"revoked_by,omitempty"`
 	RevokeReason  string `json:"revoke_reason,omitempty"`
@@ -43,6 +48,8 @@ func deviceObject(d *pb.Device) deviceJSON {
 		TrustedFrom:   unix(d.GetTrustTime()),
 		LastSeen:      unix(d.GetLastSeenTime()),
 		Connected:     d.GetConnected(),
+		Readmitted:    unix(d.GetReadmitTime()),
+		ReadmittedBy:  d.GetReadmittedBy(),
 		Revoked:       unix(d.GetRevokeTime()),
 		RevokedBy:     d.GetRevokedBy(),
 		RevokeReason:  d.GetRevokeReason(),
@@ -57,13 +64,66 @@ func deviceObjects(devices []*pb.Device) []deviceJSON {
 	return objects
 }
 
-func listDevices(env *environment, devices []*pb.Device) error {
-	t := newTable(env.out, "DEVICE", "NAME", "KIND", "KEY", "STATE", "ENROLLED", "LAST SEEN", "FINGERPRINT")
+// listDevices prints all there is to know of an account's devices, those that
+// were revoked last, and under all how many there are.
+func listDevices(env *environment, devices []*pb.Device) {
+	count := map[pb.DeviceState]int{}
+	connected := 0
 	for _, d := range devices {
-		t.row(short(d.GetId()), quoted(d.GetName()), enumWord(d.GetKind(), "DEVICE_KIND_"), safe(d.GetKeyStorage()),
-			enumWord(d.GetState(), "DEVICE_STATE_"), local(d.GetEnrollTime()), lastSeen(d), proquint.OfKey(d.GetId()))
+		count[d.GetState()]++
+		if d.GetConnected() {
+			connected++
+		}
 	}
-	return t.flush()
+	for _, last := range []bool{false, true} {
+		for _, d := range devices {
+			if (d.GetState() == pb.DeviceState_DEVICE_STATE_REVOKED) == last {
+				listDevice(env, d, devices)
+			}
+		}
+	}
+	sum := fmt.Sprintf("%d trusted, %d of them connected now", count[pb.DeviceState_DEVICE_STATE_TRUSTED], connected)
+	for _, state := range slices.Sorted(maps.Keys(count)) {
+		if state != pb.DeviceState_DEVICE_STATE_TRUSTED {
+			sum += fmt.Sprintf("; %d %s", count[state], enumWord(state, "DEVICE_STATE_"))
+		}
+	}
+	env.hang("", sum)
+}
+
+func listDevice(env *environment, d *pb.Device, all []*pb.Device) {
+	env.hang("", fmt.Sprintf("%s  %s (%s), %s", short(d.GetId()), quoted(d.GetName()), enumWord(d.GetKind(), "DEVICE_KIND_"), enumWord(d.GetState(), "DEVICE_STATE_")))
+	line := func(label, value string) { env.hang(fmt.Sprintf("  %-13s", label), value) }
+	line("fingerprint", proquint.OfKey(d.GetId()))
+	line("enrolled", local(d.GetEnrollTime())+", "+byName(d.GetEnrolledBy(), all))
+	if d.GetState() == pb.DeviceState_DEVICE_STATE_WAITING {
+		line("waits until", local(d.GetTrustTime()))
+	}
+	if d.GetReadmitTime() != nil {
+		line("readmitted", local(d.GetReadmitTime())+", by "+byName(d.GetReadmittedBy(), all))
+	}
+	line("last seen", lastSeen(d))
+	line("keys in", safe(d.GetKeyStorage()))
+	if d.GetState() == pb.DeviceState_DEVICE_STATE_REVOKED {
+		why := ""
+		if d.GetRevokeReason() != "" {
+			why = ": " + quoted(d.GetRevokeReason())
+		}
+		line("revoked", local(d.GetRevokeTime())+", by "+byName(d.GetRevokedBy(), all)+why)
+	}
+	fmt.Fprintln(env.out)
+}
+
+// byName puts the names of devices in place of their ids, in what the server
+// says of who did something.
+func byName(who string, all []*pb.Device) string {
+	var pairs []string
+	for _, d := range all {
+		if d.GetId() != "" {
+			pairs = append(pairs, d.GetId(), quoted(d.GetName())+" ("+short(d.GetId())+")")
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(safe(who))
 }
 
 // deviceID returns the beginning of the id of a device that is named by its
@@ -109,7 +169,8 @@ func (c *deviceListCmd) Run(env *environment) error {
 			fmt.Fprintf(env.out, "The account %s has no devices. Invite one:  %s\n", safe(c.Account), env.command("invite create", safe(c.Account)))
 			return nil
 		}
-		return listDevices(env, resp.GetDevices())
+		listDevices(env, resp.GetDevices())
+		return nil
 	})
 }
 
@@ -131,11 +192,15 @@ func (c *deviceShowCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(deviceObject(resp.GetDevice()))
 		}
-		return showDevice(env, resp.GetDevice())
+		others, err := admin.ListAccountDevices(ctx, &pb.ListAccountDevicesRequest{Account: resp.GetDevice().GetAccount()})
+		if err != nil {
+			return err
+		}
+		return showDevice(env, resp.GetDevice(), others.GetDevices())
 	})
 }
 
-func showDevice(env *environment, d *pb.Device) error {
+func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
 	s := newSheet(env.out)
 	s.line("Device", safe(d.GetId()))
 	s.line("Fingerprint", proquint.OfKey(d.GetId()))
@@ -146,30 +211,31 @@ func showDevice(env *environment, d *pb.Device) error {
 	s.line("Approval key", safe(d.GetApprovalKeyId()))
 	s.line("State", enumWord(d.GetState(), "DEVICE_STATE_"))
 	s.line("Enrolled", local(d.GetEnrollTime()))
-	s.line("Enrolled by", safe(d.GetEnrolledBy()))
+	s.line("Enrolled by", byName(d.GetEnrolledBy(), all))
 	s.line("Trusted from", local(d.GetTrustTime()))
+	s.line("Readmitted", local(d.GetReadmitTime()))
+	s.line("Readmitted by", byName(d.GetReadmittedBy(), all))
 	s.line("Last seen", lastSeen(d))
 	s.line("Revoked", local(d.GetRevokeTime()))
-	s.line("Revoked by", safe(d.GetRevokedBy()))
+	s.line("Revoked by", byName(d.GetRevokedBy(), all))
 	s.line("Reason", quoted(d.GetRevokeReason()))
 	return s.flush()
 }
 
-type deviceRevokeCmd struct {
+type deviceReadmitCmd struct {
 	Device string `arg:"" help:"The device's id, its first characters (at least 4), or its fingerprint in words."`
-	Reason string `placeholder:"TEXT" help:"Why, for the record; at most 64 characters."`
 	jsonFlag
 }
 
 // Help implements [kong.HelpProvider].
-func (deviceRevokeCmd) Help() string {
-	return "From this moment the device gets no prompt, its approvals count for nothing and its codes are worthless. It can be enrolled again only with new keys.\n\n" + deviceHelp
+func (deviceReadmitCmd) Help() string {
+	return "A device that was not seen for 90 days is dormant and counts for nothing, because nobody would have missed it. Readmit it if its owner has it; compare its fingerprint with the one that its own screen shows. Another trusted device of the account can do this, too.\n\n" + deviceHelp
 }
 
-// Run revokes a device.
-func (c *deviceRevokeCmd) Run(env *environment) error {
+// Run readmits a device.
+func (c *deviceReadmitCmd) Run(env *environment) error {
 	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
-		resp, err := admin.RevokeAccountDevice(ctx, &pb.RevokeAccountDeviceRequest{Device: deviceID(c.Device), Reason: c.Reason})
+		resp, err := admin.ReadmitAccountDevice(ctx, &pb.ReadmitAccountDeviceRequest{Device: deviceID(c.Device)})
 		if err != nil {
 			return err
 		}
@@ -177,8 +243,7 @@ func (c *deviceRevokeCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(deviceObject(d))
 		}
-		fmt.Fprintf(env.out, "The device %s (%s) of %s is revoked since %s, by %s.\n",
-			short(d.GetId()), quoted(d.GetName()), safe(d.GetAccount()), local(d.GetRevokeTime()), safe(d.GetRevokedBy()))
+		fmt.Fprintf(env.out, "The device %s (%s) of %s is trusted.\n", short(d.GetId()), quoted(d.GetName()), safe(d.GetAccount()))
 		return nil
 	})
 }

@@ -57,10 +57,11 @@ type cli struct {
 	} `cmd:"" help:"Invitations for devices: create."`
 
 	Device struct {
-		List   deviceListCmd   `cmd:"" help:"List the devices of an account, revoked ones too."`
-		Show   deviceShowCmd   `cmd:"" help:"Show one device."`
-		Revoke deviceRevokeCmd `cmd:"" help:"End the trust in a device, at once and for good."`
-	} `cmd:"" help:"Trusted devices: list, show, revoke."`
+		List    deviceListCmd    `cmd:"" help:"List the devices of an account, revoked ones too."`
+		Show    deviceShowCmd    `cmd:"" help:"Show one device."`
+		Revoke  deviceRevokeCmd  `cmd:"" help:"End the trust in a device, in all of an account, or in the older ones, at once and for good."`
+		Readmit deviceReadmitCmd `cmd:"" help:"Let a device count again that was not seen for 90 days."`
+	} `cmd:"" help:"Trusted devices: list, show, revoke, readmit."`
 
 	App struct {
 		Add    appAddCmd    `cmd:"" help:"Register an application and show its token."`

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/term"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/countersignd/countersign/internal/text"
@@ -55,6 +57,46 @@ func (s sheet) line(name, value string) {
 	if value != "" {
 		fmt.Fprintf(s.w, "%s:\t%s\n", name, value)
 	}
+}
+
+// width returns how many columns the terminal has that is printed to, or 0 if
+// it is none, where lines are as long as they are.
+func (e *environment) width() int {
+	f, ok := e.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 1 {
+		return 0
+	}
+	return width
+}
+
+// hang prints s, which is ASCII as [safe] and [quoted] return it, behind first.
+func (e *environment) hang(first, s string) {
+	for _, line := range hanging(first, s, e.width()) {
+		fmt.Fprintln(e.out, line)
+	}
+}
+
+// hanging breaks s, printed behind first, into lines of at most width columns
+// if there is so much room; a width of 0 has room for all. Lines after the first
+// are indented further than first is, so that no name that somebody chose begins
+// where this program's own lines do.
+func hanging(first, s string, width int) []string {
+	indent := strings.Repeat(" ", len(first)+2)
+	room := max(width-len(indent), 8)
+	var lines []string
+	for width > 0 && len(first)+len(s) > width && len(s) > room {
+		end := room
+		if space := strings.LastIndexByte(s[:room+1], ' '); space > 0 {
+			end = space
+		}
+		lines = append(lines, first+s[:end])
+		s, first = strings.TrimPrefix(s[end:], " "), indent
+	}
+	return append(lines, first+s)
 }
 
 // safe returns text that somebody else wrote in a form that drives no terminal.
