@@ -32,6 +32,8 @@ func (f *Face) code(v desk.View) *page {
 	p.gap(8)
 	key := "code.type"
 	switch {
+	case len(v.Code.Digits) == code.OfflineDigits:
+		key = "code.type.offline"
 	case asked:
 		key = "code.type.asked"
 	case v.Prompt.Action == statement.ActionTrustDevice:
@@ -113,5 +115,8 @@ func (d *digits) CreateRenderer() fyne.WidgetRenderer {
 	back.CornerRadius = 10
 	t := canvas.NewText(code.Group(d.code), d.palette.text)
 	t.TextSize, t.TextStyle, t.Alignment = 84, fyne.TextStyle{Bold: true}, fyne.TextAlignCenter
+	if len(d.code) > code.Digits {
+		t.TextSize = 68
+	}
 	return widget.NewSimpleRenderer(container.NewStack(back, t))
 }

@@ -109,6 +109,11 @@ var goldens = []struct {
 	{name: "code-queue", view: func() desk.View { v := codeOf(prompt()); v.More = 1; return v }()},
 	{name: "code-trust", view: codeOf(candidate())},
 	{name: "code-asked-for", view: func() desk.View { v := codeOf(agent.Prompt{}); v.Prompt.Account = "ada"; return v }()},
+	{name: "code-offline", view: func() desk.View {
+		v := codeOf(agent.Prompt{})
+		v.Prompt.Account, v.Code.Digits, v.Left = "ada", "08642975", 21*time.Second
+		return v
+	}()},
 	{name: "sending", view: desk.View{Kind: desk.Sending, Prompt: prompt(), Order: desk.Order{Decision: statement.Allow}, Live: true}},
 	{name: "reason", view: desk.View{Kind: desk.Reason, Prompt: prompt(), Left: 30 * time.Second, Live: true}},
 	{name: "reason-german", language: "de", view: desk.View{Kind: desk.Reason, Prompt: prompt(), Left: 30 * time.Second, Live: true}},

@@ -58,3 +58,9 @@ func (m *Messages) Say(key string, values ...string) string {
 	}
 	return s
 }
+
+// Has reports whether there is such a text.
+func (m *Messages) Has(key string) bool {
+	_, ok := m.texts[key]
+	return ok
+}

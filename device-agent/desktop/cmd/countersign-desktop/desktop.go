@@ -17,6 +17,7 @@ import (
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
 	"github.com/countersignd/countersign/device-agent/desktop/window"
 	"github.com/countersignd/countersign/device-agent/keystore"
+	"github.com/countersignd/countersign/internal/code"
 )
 
 // callTimeout is how long the server may take to answer a simple question.
@@ -82,6 +83,7 @@ func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
 		d.home.draw()
 	})
 	d.app.Lifecycle().SetOnStarted(func() {
+		keepKeyboard()
 		d.work.Go(func() { d.clock(ctx) })
 		d.start()
 		if !hidden || d.agent == nil || link != "" {
@@ -113,6 +115,7 @@ func (d *desktopAgent) clock(ctx context.Context) {
 			}
 		case <-second.C:
 			fyne.Do(func() {
+				d.renewCode(time.Now())
 				d.desk.Tick(time.Now())
 				d.refresh()
 			})
@@ -238,7 +241,6 @@ func (d *desktopAgent) refresh() {
 			d.visible = true
 			d.showing.Store(true)
 			d.desk.Moved(now)
-			keepKeyboard()
 			d.asking.Show()
 		}
 	case d.visible:
@@ -248,6 +250,7 @@ func (d *desktopAgent) refresh() {
 		d.asking.Hide()
 	}
 	d.tray.draw()
+	d.home.tell()
 	d.home.drawIfChanged()
 }
 
@@ -264,23 +267,55 @@ func (d *desktopAgent) answer(o desk.Order) {
 	})
 }
 
-// getCode gets a verification code.
+// codePatience is how long the server may take before this device makes a code by
+// itself.
+const codePatience = 4 * time.Second
+
+// getCode gets a verification code from the server or, if it cannot be reached, makes
+// one that works without it.
 func (d *desktopAgent) getCode() {
-	if d.agent == nil {
+	a := d.agent
+	if a == nil {
 		return
 	}
 	d.call(func(ctx context.Context) error {
-		code, err := d.agent.NewCode(ctx)
+		ctx, cancel := context.WithTimeout(ctx, codePatience)
+		defer cancel()
+		got, err := a.NewCode(ctx)
+		if err != nil && agent.Unreachable(err) {
+			if got, err = offlineCode(a); errors.Is(err, agent.ErrNoOfflineSecret) {
+				err = errors.New(d.messages.Say("code.no-offline"))
+			}
+		}
 		if err != nil {
 			return err
 		}
-		code.Prompt.Account = d.agent.State().Account
-		fyne.Do(func() {
-			d.desk.Add(code, time.Now())
-			d.refresh()
-		})
+		fyne.Do(func() { d.addCode(got) })
 		return nil
 	})
+}
+
+// offlineCode makes a code without the server.
+func offlineCode(a *agent.Agent) (agent.Code, error) {
+	made, err := a.OfflineCode()
+	return agent.Code{Digits: made.Digits, ExpireTime: made.ExpireTime}, err
+}
+
+func (d *desktopAgent) addCode(c agent.Code) {
+	c.Prompt.Account = d.agent.State().Account
+	d.desk.Add(c, time.Now())
+	d.refresh()
+}
+
+// renewCode has the next offline code follow the one that is shown when that is over.
+func (d *desktopAgent) renewCode(now time.Time) {
+	c := d.desk.View(now).Code
+	if len(c.Digits) != code.OfflineDigits || now.Before(c.ExpireTime) {
+		return
+	}
+	if next, err := offlineCode(d.agent); err == nil {
+		d.addCode(next)
+	}
 }
 
 // call asks the server, and shows the error if there is one.

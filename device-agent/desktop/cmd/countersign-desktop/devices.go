@@ -66,6 +66,9 @@ func (h *home) devices(s *window.Sheet, devices []*countersignv1.Device) {
 				rename := window.Button{Label: "devices.rename", Do: func() { h.turnTo(h.rename) }}
 				buttons = append([]window.Button{rename}, buttons...)
 			}
+			if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_DORMANT {
+				buttons = append(buttons, window.Button{Label: "devices.readmit", Do: func() { h.turnTo(func(s *window.Sheet) { h.readmit(s, d) }) }})
+			}
 			s.Buttons(buttons...)
 		}
 	}
@@ -87,6 +90,27 @@ func (h *home) revoke(s *window.Sheet, d *countersignv1.Device) {
 			h.turnTo(func(s *window.Sheet) { s.Title("revoke.title"); s.Say("devices.asking") })
 			h.d.call(func(ctx context.Context) error {
 				_, err := a.Revoke(ctx, d.GetId(), "")
+				if err == nil {
+					fyne.Do(h.listDevices)
+				}
+				return err
+			})
+		}})
+}
+
+// readmit asks whether a device that was not seen for long may count again.
+func (h *home) readmit(s *window.Sheet, d *countersignv1.Device) {
+	a := h.d.agent
+	s.Title("readmit.title")
+	s.Named("field.device", d.GetName(), h.d.messages.Say("kind."+kindWord(d)))
+	s.Fingerprint(d.GetId())
+	s.Strong("readmit.what")
+	s.Buttons(
+		window.Button{Label: "readmit.no", Do: h.listDevices},
+		window.Button{Label: "readmit.do", Do: func() {
+			h.turnTo(func(s *window.Sheet) { s.Title("readmit.title"); s.Say("devices.asking") })
+			h.d.call(func(ctx context.Context) error {
+				_, err := a.Readmit(ctx, d.GetId())
 				if err == nil {
 					fyne.Do(h.listDevices)
 				}

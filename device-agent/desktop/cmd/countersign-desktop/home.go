@@ -21,11 +21,13 @@ type home struct {
 	live    bool                // the sheet says how it stands, and is drawn anew when that changes
 	kept    bool                // the sheet is shown once, and only its own button leaves it
 	next    func(*window.Sheet) // comes up after a sheet that is kept
+	telling bool                // the sheet tells notices
+	told    map[noticeID]bool
 	shown   string
 }
 
 func newHome(d *desktopAgent) *home {
-	h := &home{d: d, window: d.app.NewWindow("Countersign"), sheet: func(*window.Sheet) {}}
+	h := &home{d: d, window: d.app.NewWindow("Countersign"), sheet: func(*window.Sheet) {}, told: make(map[noticeID]bool)}
 	h.window.SetPadded(false)
 	h.window.SetFixedSize(true)
 	h.window.CenterOnScreen()
@@ -45,9 +47,8 @@ func (h *home) open(link string) {
 	}
 	h.visible = true
 	h.draw()
-	takeKeyboard()
 	h.window.Show()
-	h.window.RequestFocus()
+	h.window.RequestFocus() // she opened it herself
 }
 
 func (h *home) close() {
@@ -136,6 +137,8 @@ func (h *home) oneLine() string {
 		return d.messages.Say("status.none")
 	case d.ended != nil:
 		return d.messages.Say("status.ended")
+	case d.desk.Screen().Barred != "":
+		return d.messages.Say("status.barred")
 	case d.desk.Screen().Suspended:
 		return d.messages.Say("status.suspended")
 	case d.desk.Screen().Connected:
@@ -153,6 +156,9 @@ func (h *home) status(s *window.Sheet) {
 	case d.ended != nil:
 		s.Strong("status.ended")
 		s.Told(d.explain(d.ended).Error())
+	case screen.Barred != "":
+		s.Strong("status.barred")
+		s.Told(screen.Barred)
 	case screen.Suspended:
 		s.Strong("status.suspended")
 		s.Say("status.suspended.more")
