@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -21,20 +20,6 @@ type adminService struct {
 // administrator returns the operations of the one who calls.
 func (a *adminService) administrator(ctx context.Context) approval.Administrator {
 	return a.server.broker.Administrator(callerOf(ctx).actor())
-}
-
-// GetServer implements the API.
-func (a *adminService) GetServer(context.Context, *pb.GetServerRequest) (*pb.GetServerResponse, error) {
-	s := a.server
-	return &pb.GetServerResponse{
-		Version:          s.config.Version,
-		DeploymentId:     s.broker.Deployment(),
-		PublicAddress:    s.config.PublicAddress,
-		ServerKeyId:      s.serverKey,
-		SystemRoots:      s.config.SystemRoots,
-		StartTime:        timestamp(s.started),
-		ConnectedDevices: int32(s.broker.ConnectedDevices()),
-	}, nil
 }
 
 // AddAccount implements the API.
@@ -233,7 +218,7 @@ func (a *adminService) ListSignIns(ctx context.Context, req *pb.ListSignInsReque
 	if err != nil {
 		return nil, err
 	}
-	resp, now := &pb.ListSignInsResponse{NextPageToken: next}, time.Now()
+	resp, now := &pb.ListSignInsResponse{NextPageToken: next}, a.server.broker.Now()
 	for i := range signIns {
 		resp.SignIns = append(resp.SignIns, signInMessage(&signIns[i], now))
 	}
@@ -246,7 +231,7 @@ func (a *adminService) GetSignIn(ctx context.Context, req *pb.GetSignInRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSignInResponse{SignIn: signInMessage(&signIn, time.Now()), Records: recordMessages(records)}, nil
+	return &pb.GetSignInResponse{SignIn: signInMessage(&signIn, a.server.broker.Now()), Records: recordMessages(records)}, nil
 }
 
 // ListAuditRecords implements the API.
@@ -265,19 +250,6 @@ func (a *adminService) GetKeys(context.Context, *pb.GetKeysRequest) (*pb.GetKeys
 		return nil, err
 	}
 	return &pb.GetKeysResponse{Jwks: jwks}, nil
-}
-
-// Backup implements the API. Its errors name files, which is all right: the
-// caller is root or the server's own user.
-func (a *adminService) Backup(ctx context.Context, req *pb.BackupRequest) (*pb.BackupResponse, error) {
-	if !filepath.IsAbs(req.GetPath()) || filepath.Clean(req.GetPath()) != req.GetPath() {
-		return nil, invalidField("path", "want an absolute path on the server's machine, without . and ..")
-	}
-	size, err := a.server.config.Backup(ctx, req.GetPath())
-	if err != nil {
-		return nil, backupFailed(err)
-	}
-	return &pb.BackupResponse{SizeBytes: size}, nil
 }
 
 // page returns the part of a list that a request asks for.

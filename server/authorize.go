@@ -77,6 +77,7 @@ var methods = map[string]method{
 	"/countersign.v1.AdminService/ListAccountDevices":     {administrator, false},
 	"/countersign.v1.AdminService/GetAccountDevice":       {administrator, false},
 	"/countersign.v1.AdminService/RevokeAccountDevice":    {administrator, true},
+	"/countersign.v1.AdminService/ConfirmDevices":         {administrator, true},
 	"/countersign.v1.AdminService/RevokeAccountDevices":   {administrator, true},
 	"/countersign.v1.AdminService/ReadmitAccountDevice":   {administrator, true},
 	"/countersign.v1.AdminService/AddApplication":         {administrator, true},

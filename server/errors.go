@@ -92,6 +92,8 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 	switch r {
 	case approval.ReasonInvalidField:
 		return codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_FIELD
+	case approval.ReasonStorageLow:
+		return codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_STORAGE_LOW
 	case approval.ReasonUnauthenticated:
 		return codes.Unauthenticated, pb.ErrorReason_ERROR_REASON_UNAUTHENTICATED
 	case approval.ReasonDeviceUnknown:

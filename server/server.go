@@ -68,6 +68,10 @@ type Config struct {
 	// administrator.
 	Backup func(ctx context.Context, path string) (int64, error)
 
+	// Disk says how the disk is that holds the store; nil means that nobody
+	// knows.
+	Disk func() Disk
+
 	// Version is the program's version, for people; it may be empty.
 	Version string
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"time"
 
 	"github.com/countersignd/countersign/server/approval"
 
@@ -107,7 +106,7 @@ func (d *deviceService) CreateCode(ctx context.Context, req *pb.CreateCodeReques
 		Code:          c.Digits,
 		ExpireTime:    timestamp(c.Expires),
 		OfflineSecret: c.OfflineSecret,
-		ServerTime:    timestamp(time.Now()),
+		ServerTime:    timestamp(d.server.broker.Now()),
 	}, nil
 }
 
@@ -166,7 +165,7 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		Device:            d.server.deviceMessage(&self.Device),
 		AccountSuspended:  self.Suspended,
 		DeploymentId:      d.server.broker.Deployment(),
-		ServerTime:        timestamp(time.Now()),
+		ServerTime:        timestamp(d.server.broker.Now()),
 		RecoveryCodesLeft: int32(self.RecoveryCodes),
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 		Notices:           noticeMessages(self.Notices),
@@ -196,7 +195,7 @@ func (g *signInService) BeginSignIn(ctx context.Context, req *pb.BeginSignInRequ
 	if err != nil {
 		return nil, err
 	}
-	return &pb.BeginSignInResponse{SignIn: signInMessage(&signIn, time.Now())}, nil
+	return &pb.BeginSignInResponse{SignIn: signInMessage(&signIn, g.server.broker.Now())}, nil
 }
 
 // VerifySignIn implements the API.
@@ -237,5 +236,5 @@ func (g *signInService) CancelSignIn(ctx context.Context, req *pb.CancelSignInRe
 	if err != nil {
 		return nil, err
 	}
-	return &pb.CancelSignInResponse{SignIn: signInMessage(&signIn, time.Now())}, nil
+	return &pb.CancelSignInResponse{SignIn: signInMessage(&signIn, g.server.broker.Now())}, nil
 }

@@ -27,7 +27,7 @@ const (
 	// before its connection is closed and what is queued for it freed.
 	cutAfter = 5 * time.Second
 
-	// minPause keeps a clock that was set back from making a busy loop.
+	// minPause keeps a moment that has nearly come from making a busy loop.
 	minPause = 50 * time.Millisecond
 
 	// seenTimeout bounds the note that a stream has ended.
@@ -48,13 +48,13 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 
 	var last *pb.WatchPromptsResponse
 	var sent, seen time.Time
-	seen = time.Now()
+	seen = d.server.broker.Now()
 	for {
 		screen, err := d.server.broker.Screen(ctx, who.device)
 		if err != nil {
 			return err
 		}
-		now := time.Now()
+		now := d.server.broker.Now()
 		if message := promptsMessage(screen); last == nil || now.Sub(sent) >= heartbeat || !proto.Equal(message, last) {
 			timed := proto.CloneOf(message)
 			timed.ServerTime = timestamp(now)
@@ -72,7 +72,7 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 			}
 			seen = now
 		}
-		if err := waitUntil(ctx, watch, earlier(sent.Add(heartbeat), screen.Next)); err != nil {
+		if err := d.server.waitUntil(ctx, watch, earlier(sent.Add(heartbeat), screen.Next)); err != nil {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func (g *signInService) WatchSignIn(req *pb.WatchSignInRequest, stream grpc.Serv
 		if err != nil {
 			return err
 		}
-		now := time.Now()
+		now := g.server.broker.Now()
 		message := &pb.WatchSignInResponse{SignIn: signInMessage(&signIn, now)}
 		if last == nil || !proto.Equal(message, last) {
 			if err := g.server.send(ctx, stream, message); err != nil {
@@ -112,15 +112,16 @@ func (g *signInService) WatchSignIn(req *pb.WatchSignInRequest, stream grpc.Serv
 		if signIn.At(now).Final() || !now.Before(ends) {
 			return nil
 		}
-		if err := waitUntil(ctx, watch, ends); err != nil {
+		if err := g.server.waitUntil(ctx, watch, ends); err != nil {
 			return err
 		}
 	}
 }
 
-// waitUntil returns nil when watch was rung or the moment has come.
-func waitUntil(ctx context.Context, watch *approval.Watch, moment time.Time) error {
-	pause, cancel := context.WithTimeout(ctx, max(time.Until(moment), minPause))
+// waitUntil returns nil when watch was rung or the moment has come, by the
+// Broker's time. If that jumps far ahead meanwhile, the Broker rings.
+func (s *Server) waitUntil(ctx context.Context, watch *approval.Watch, moment time.Time) error {
+	pause, cancel := context.WithTimeout(ctx, max(moment.Sub(s.broker.Now()), minPause))
 	defer cancel()
 	err := watch.Wait(pause)
 	if err == nil || ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {

@@ -33,6 +33,8 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	countersignv1.ErrorReason_ERROR_REASON_SLOW_READER:   Retry,
 	countersignv1.ErrorReason_ERROR_REASON_CALLER_GONE:   Retry,
 	countersignv1.ErrorReason_ERROR_REASON_INVALID_FIELD: Stop,
+	// It passes when a person has made room, who must be told that.
+	countersignv1.ErrorReason_ERROR_REASON_STORAGE_LOW: Stop,
 
 	countersignv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED:    Stop,
 	countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN:     Reenroll,

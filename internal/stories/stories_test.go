@@ -21,7 +21,7 @@ import (
 
 // patience is how long a script waits for what must happen soon. It is long,
 // because machines that run tests are slow; nothing measures it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var bin string // where the two binaries are
 

@@ -44,6 +44,9 @@ func (a Administrator) AddAccount(ctx context.Context, name string) (Account, er
 		if old != nil {
 			return refuse(ReasonAccountExists, "There is an account %s already.", name)
 		}
+		if err := a.broker.room(); err != nil {
+			return err
+		}
 		if err := save(tx, bucketAccounts, name, &made); err != nil {
 			return err
 		}
@@ -189,6 +192,9 @@ func (a Administrator) CreateInvitation(ctx context.Context, account string, lif
 			return err
 		}
 		if err := active(found); err != nil {
+			return err
+		}
+		if err := a.broker.room(); err != nil {
 			return err
 		}
 		for key, err := range expiredInvitations(tx, now) {

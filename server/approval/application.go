@@ -79,6 +79,9 @@ func (a Administrator) AddApplication(ctx context.Context, id, name string) (App
 		if old != nil {
 			return refuse(ReasonApplicationExists, "There is an application %s already. Choose another id, or remove it first.", id)
 		}
+		if err := a.broker.room(); err != nil {
+			return err
+		}
 		if err := saveApplication(tx, &app); err != nil {
 			return err
 		}

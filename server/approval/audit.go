@@ -24,6 +24,10 @@ type Event string
 // The events.
 const (
 	EventServerInitialised  Event = "server.initialised"
+	EventServerRestored     Event = "server.restored"
+	EventClockChanged       Event = "server.clock_changed"
+	EventStorageLow         Event = "server.storage_low"
+	EventStorageFreed       Event = "server.storage_freed"
 	EventAccountAdded       Event = "account.added"
 	EventAccountSuspended   Event = "account.suspended"
 	EventAccountResumed     Event = "account.resumed"
@@ -31,6 +35,7 @@ const (
 	EventDeviceEnrolled     Event = "device.enrolled"
 	EventDeviceRenamed      Event = "device.renamed"
 	EventDeviceRevoked      Event = "device.revoked"
+	EventDeviceConfirmed    Event = "device.confirmed"
 	EventDeviceReadmitted   Event = "device.readmitted"
 	EventCounterReused      Event = "device.counter_reused"
 	EventApplicationAdded   Event = "application.added"
@@ -58,8 +63,8 @@ const (
 // Events returns every event, for documentation tests.
 func Events() []Event {
 	return []Event{
-		EventServerInitialised, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
-		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked,
+		EventServerInitialised, EventServerRestored, EventClockChanged, EventStorageLow, EventStorageFreed, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
+		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked, EventDeviceConfirmed,
 		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,

@@ -63,6 +63,9 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 			}
 			return err
 		}
+		if err := b.room(); err != nil {
+			return err
+		}
 		open, err := collect(tx, a.Name, now)
 		if err != nil {
 			return err

@@ -3,11 +3,10 @@ package approval
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/countersignd/countersign/internal/pin"
@@ -29,12 +28,26 @@ type Config struct {
 	// means 20, and 100 is the most.
 	DevicesPerAccount int
 
+	// Outside is the number by which an old backup of the store is known; nil
+	// means that it is not known.
+	Outside *Outside
+
+	// AcceptClock makes Open take the machine's clock for right if it is behind
+	// the time that the store knows of, rather than go on from there.
+	AcceptClock bool
+
+	// Full reports whether the disk is nearly full, so that nothing new may be
+	// begun. It is called often. Nil means that the disk is never full.
+	Full func() bool
+
 	// RecoveryWait is how long a device that was enrolled with a recovery code
 	// waits before it may be trusted: 0 is not at all, and 7 days is the most.
 	RecoveryWait time.Duration
 
 	// Log is told what an operator must know; nil means slog.Default().
 	Log *slog.Logger
+
+	wall func() time.Time // a machine's clock for tests
 }
 
 const (
@@ -62,10 +75,19 @@ type Broker struct {
 	hub          *hub
 	deployment   string
 	restored     time.Time // when the store was last restored from a backup; zero if never
+	clock        *clock
+	marked       time.Time // when the time was last written down; owned by Open, then by KeepTime
+	full         func() bool
+	outside      *Outside
+
+	generationMu      sync.Mutex // held by NextGeneration
+	generation        uint64     // of the store
+	outsideGeneration uint64     // what is known to be outside
 }
 
 // Open returns a Broker on the store. In an empty store it makes the
-// deployment id.
+// deployment id; one that was restored from a backup, or whose time the clock
+// is far behind of, it puts in order first: see wake.go.
 func Open(ctx context.Context, c Config) (*Broker, error) {
 	if c.Store == nil || c.Secrets == nil || !pin.ValidKeyID(c.ServerKey) {
 		return nil, errors.New("a Broker needs a store, secrets and the id of the server's key")
@@ -80,28 +102,16 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey,
 		devices: devices, recoveryWait: c.RecoveryWait, log: c.Log, hub: newHub(),
+		full: c.Full, outside: c.Outside,
 	}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
-	fresh := strings.ToLower(rand.Text()) // 26 characters, 130 bits
-	err := b.store.Update(ctx, func(tx Tx) error {
-		id, err := tx.Get(bucketMeta, keyDeployment)
-		if err != nil {
-			return err
-		}
-		if id != nil {
-			b.deployment = string(id)
-			return nil
-		}
-		b.deployment = fresh
-		if _, err := record(tx, b.now(), Record{Event: EventServerInitialised, Actor: Actor{Kind: ActorServer}}); err != nil {
-			return err
-		}
-		return tx.Put(bucketMeta, keyDeployment, []byte(fresh))
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the deployment id: %w", err)
+	if b.full == nil {
+		b.full = func() bool { return false }
+	}
+	if err := b.wake(ctx, c); err != nil {
+		return nil, err
 	}
 	if !statement.ValidDeployment(b.deployment) {
 		return nil, fmt.Errorf("%w: the deployment id is damaged", ErrStoreFailed)

@@ -91,7 +91,7 @@ func (d *Device) seen(now time.Time) bool {
 }
 
 // alive returns when somebody last knew that the device is in its owner's hands.
-func (d *Device) alive() time.Time { return latest(d.Enrolled, d.LastSeen, d.Readmitted) }
+func (d *Device) alive() time.Time { return latest(d.Enrolled, d.LastSeen, d.Readmitted, d.Confirmed) }
 
 // confirmed returns when a person last said that the device belongs here.
 func (d *Device) confirmed() time.Time { return latest(d.Enrolled, d.Confirmed) }
@@ -122,7 +122,7 @@ func (b *Broker) mayApprove(a *Account, d *Device, now time.Time) error {
 	case DeviceDormant:
 		return refuse(ReasonDeviceDormant, "This device was not seen for 90 days, so it does not count. Readmit it on another trusted device, or ask an administrator.")
 	case DeviceUnconfirmed:
-		return refuse(ReasonDeviceUnconfirmed, "The server was restored from a backup, and nobody has confirmed since that this device is still trusted. Ask an administrator.")
+		return refuse(ReasonDeviceUnconfirmed, "The server was restored from a backup, and nobody has confirmed since that this device is still trusted. Ask an administrator to confirm it; then it goes on by itself.")
 	default:
 		return refuse(ReasonDeviceUnknown, "This device is not trusted. Enrol it with an invitation.")
 	}

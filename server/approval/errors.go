@@ -11,6 +11,7 @@ type Reason int
 const (
 	_ Reason = iota
 	ReasonInvalidField
+	ReasonStorageLow
 	ReasonUnauthenticated
 	ReasonDeviceUnknown
 	ReasonDeviceRevoked

@@ -9,6 +9,9 @@ import (
 // Notable returns the events that become notices.
 func Notable() []Event { return slices.Sorted(maps.Keys(notable)) }
 
+// SetWall gives a Broker that is to be opened another machine's clock.
+func (c *Config) SetWall(wall func() time.Time) { c.wall = wall }
+
 // Restore makes the Broker believe that its store came from a backup at t.
 func (b *Broker) Restore(t time.Time) { b.restored = t }
 

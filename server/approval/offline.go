@@ -49,7 +49,7 @@ func (b *Broker) offlineCodes(tx Tx, a *Account, s *SignIn, now time.Time) (code
 			continue
 		}
 		secret := b.secrets.offlineSecret(b.deployment, d)
-		expected := code.Step(now) + int64(d.OfflineDrift)
+		expected := code.Step(b.devicesTime(now)) + int64(d.OfflineDrift)
 		for step := expected - offlineWindow; step <= expected+offlineWindow; step++ {
 			if step <= b.spentOffline(d) || s.At(now) == Denied && !d.stepTime(step).After(s.Ended) {
 				continue

@@ -12,9 +12,12 @@ import (
 // names hold no slash.
 //
 //	meta
+//	  clock                             the time, written down once a minute, in RFC 3339
 //	  deployment                        deployment id, as text
 //	  decoy                             id of the newest request to be trusted that came to nothing
+//	  generation                        see Outside, in decimal
 //	  records                           sequence number of the newest record, in decimal
+//	  restored                          when the store was last restored from a backup, in RFC 3339
 //	accounts
 //	  <account>                         Account
 //	devices
@@ -84,6 +87,9 @@ const (
 	keyDeployment = "deployment"
 	keyRecords    = "records"
 	keyDecoy      = "decoy"
+	keyClock      = "clock"
+	keyGeneration = "generation"
+	keyRestored   = "restored"
 )
 
 // present is the value of an index entry.

@@ -29,6 +29,9 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 		c.device.seen(now)
 		renamed = *c.device
 		if old != name {
+			if err := b.room(); err != nil {
+				return err
+			}
 			if err := c.device.called(now); err != nil {
 				return err
 			}

@@ -54,6 +54,9 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 			warn, err = b.noteOutdated(tx, now, c.device, claims, address)
 			return err
 		}
+		if err := b.room(); err != nil {
+			return err
+		}
 		if err := c.device.called(now); err != nil {
 			return err
 		}

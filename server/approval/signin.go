@@ -93,6 +93,8 @@ const (
 	CancelDeviceRevoked      CancelCause = "device_revoked"
 	CancelAccountSuspended   CancelCause = "account_suspended"
 	CancelApplicationRemoved CancelCause = "application_removed"
+	CancelClockChanged       CancelCause = "clock_changed"
+	CancelRestored           CancelCause = "restored"
 	CancelMadeRoom           CancelCause = "made_room" // for another stranger; its source had more open than others
 )
 

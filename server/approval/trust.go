@@ -35,6 +35,9 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	if e.Account == "" || e.Recovery != "" {
 		return "", time.Time{}, refuse(ReasonStatementMismatch, "The statement does not ask the devices of an account.")
 	}
+	if err := b.room(); err != nil {
+		return "", time.Time{}, err
+	}
 
 	now := b.now()
 	s := SignIn{

@@ -32,6 +32,8 @@ type verification struct {
 	acr     string
 	step    int64 // of an offline code
 
+	devicesTime time.Time // see Broker.devicesTime
+
 	closed string // this try was one too many wrong ones: until when no other is compared
 
 	requesterToken   string // what makes the requester known, after a match
@@ -41,7 +43,7 @@ type verification struct {
 // outstanding finds the codes that exist for a sign-in. The code after Allow
 // exists only while the device that allowed is trusted.
 func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v verification, err error) {
-	v.account, v.lane = a.Name, s.Lane
+	v.account, v.lane, v.devicesTime = a.Name, s.Lane, b.devicesTime(now)
 	if v.failures, err = loadFailures(tx, a.Name, s.Lane); err != nil {
 		return v, err
 	}
@@ -89,7 +91,7 @@ func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) erro
 	r := Record{Event: EventCodeWrong, Actor: by, Address: after.Requester.Address}
 	if v.matched != nil {
 		r.Event, r.Device, r.Detail = EventSignInVerified, v.matched.ID, v.acr
-		if err := v.use(tx, now, after.Account); err != nil {
+		if err := v.use(tx, after.Account); err != nil {
 			return err
 		}
 		v.failures.right()
@@ -144,12 +146,12 @@ func (b *Broker) warnClosed(v *verification) {
 
 // use uses up the code that matched. The code after Allow is used up with its
 // sign-in.
-func (v *verification) use(tx Tx, now time.Time, account string) error {
+func (v *verification) use(tx Tx, account string) error {
 	switch v.acr {
 	case acrRequested:
 		return tx.Delete(bucketRequestedCodes, account)
 	case acrOffline:
-		v.matched.useOffline(v.step, now)
+		v.matched.useOffline(v.step, v.devicesTime)
 		return saveDevice(tx, v.matched)
 	}
 	return nil
@@ -157,13 +159,14 @@ func (v *verification) use(tx Tx, now time.Time, account string) error {
 
 // admit makes the grant and the receipt for a sign-in whose code is used up.
 func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, error) {
+	civil := b.civil(now) // the application has a clock of its own
 	grant, err := statement.Sign(b.secrets.signing, statement.Grant{
 		Acr:      v.acr,
 		Amr:      v.amr(),
 		Aud:      s.Application,
-		AuthTime: now.Unix(),
-		Exp:      now.Add(grantLifetime).Unix(),
-		Iat:      now.Unix(),
+		AuthTime: civil.Unix(),
+		Exp:      civil.Add(grantLifetime).Unix(),
+		Iat:      civil.Unix(),
 		Iss:      b.deployment,
 		Jti:      strings.ToLower(rand.Text()),
 		SignInID: s.ID,

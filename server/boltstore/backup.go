@@ -29,7 +29,10 @@ type BackupInfo struct {
 //
 // An error is a sentence for the administrator. It wraps [io/fs.ErrExist] if there
 // is something at dst.
-func (s *Store) Backup(ctx context.Context, dst string) (info BackupInfo, err error) {
+//
+// When the copy is sound, and right before it gets its name, sound is called,
+// unless it is nil; if that fails, there is no backup.
+func (s *Store) Backup(ctx context.Context, dst string, sound func() error) (info BackupInfo, err error) {
 	defer func() {
 		if err != nil {
 			info, err = BackupInfo{}, fmt.Errorf("backing up %s to %s: %w", s.path, dst, err)
@@ -58,6 +61,11 @@ func (s *Store) Backup(ctx context.Context, dst string) (info BackupInfo, err er
 	}
 	if err := verify(ctx, partial); err != nil {
 		return info, fmt.Errorf("the copy is not sound, and neither may the original be: %w", err)
+	}
+	if sound != nil {
+		if err := sound(); err != nil {
+			return info, err
+		}
 	}
 	if err := giveName(partial, dst); err != nil {
 		return info, err

@@ -67,7 +67,7 @@ func TestBackup(t *testing.T) {
 		}
 		mu.Unlock()
 		dst := filepath.Join(dir, name)
-		got, err := s.Backup(t.Context(), dst)
+		got, err := s.Backup(t.Context(), dst, nil)
 		if err != nil {
 			t.Fatalf("Backup = %v, want nil", err)
 		}
@@ -92,13 +92,13 @@ func TestBackupRefusesExisting(t *testing.T) {
 	s := open(t, newPath(t), Options{})
 	dst := newPath(t)
 	writeFile(t, dst, []byte("something dear"), 0o600)
-	if _, err := s.Backup(t.Context(), dst); !errors.Is(err, fs.ErrExist) {
+	if _, err := s.Backup(t.Context(), dst, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Backup to an existing file = %v, want %v", err, fs.ErrExist)
 	}
 	if got := string(readFile(t, dst)); got != "something dear" {
 		t.Errorf("the existing file holds %q, want it untouched", got)
 	}
-	if _, err := s.Backup(t.Context(), s.path); !errors.Is(err, fs.ErrExist) {
+	if _, err := s.Backup(t.Context(), s.path, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Backup to the store itself = %v, want %v", err, fs.ErrExist)
 	}
 }
@@ -111,16 +111,16 @@ func TestBackupFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	dst := newPath(t)
-	if _, err := s.Backup(t.Context(), dst); !errors.Is(err, bad) {
+	if _, err := s.Backup(t.Context(), dst, nil); !errors.Is(err, bad) {
 		t.Errorf("Backup that is not sound = %v, want %v", err, bad)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Backup(ctx, dst); !errors.Is(err, context.Canceled) {
+	if _, err := s.Backup(ctx, dst, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Backup(cancelled context) = %v, want %v", err, context.Canceled)
 	}
 	wantFiles(t, filepath.Dir(dst))
-	if _, err := s.Backup(t.Context(), filepath.Join(dst, "nowhere")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.Backup(t.Context(), filepath.Join(dst, "nowhere"), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Backup to a directory that does not exist = %v, want %v", err, fs.ErrNotExist)
 	}
 }
@@ -137,7 +137,7 @@ func TestBackupIsNamedLast(t *testing.T) {
 		return Check(ctx, path)
 	}})
 	writeFile(t, dst+".partial", []byte("somebody's own file"), 0o644)
-	if _, err := s.Backup(t.Context(), dst); err != nil {
+	if _, err := s.Backup(t.Context(), dst, nil); err != nil {
 		t.Fatalf("Backup = %v, want nil", err)
 	}
 	if want := filepath.Join(filepath.Dir(dst), ".countersign-backup-"); !strings.HasPrefix(verified, want) {
@@ -157,7 +157,26 @@ func TestBackupReadsNoLongerThanItCopies(t *testing.T) {
 	if err := s.Update(t.Context(), func(tx approval.Tx) error { return tx.Put("b", "k", []byte("v")) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Backup(t.Context(), newPath(t)); err != nil {
+	if _, err := s.Backup(t.Context(), newPath(t), nil); err != nil {
 		t.Errorf("Backup = %v, want nil", err)
+	}
+}
+
+// A backup that the rest of the server does not know of is none.
+func TestBackupIsSoundBeforeItIsNamed(t *testing.T) {
+	s := open(t, newPath(t), Options{})
+	dst := newPath(t)
+	refused := errors.New("not now")
+	_, err := s.Backup(t.Context(), dst, func() error {
+		if _, err := os.Lstat(dst); err == nil {
+			t.Error("the backup has its name already")
+		}
+		return refused
+	})
+	if !errors.Is(err, refused) {
+		t.Errorf("Backup = %v, want the error of sound", err)
+	}
+	if _, err := os.Lstat(dst); err == nil {
+		t.Error("the backup was given its name all the same")
 	}
 }

@@ -54,7 +54,7 @@ func sound(t *testing.T) (content []byte, kinds []string) {
 	put("small", 3, 11)
 
 	dst := newPath(t)
-	if _, err := s.Backup(t.Context(), dst); err != nil {
+	if _, err := s.Backup(t.Context(), dst, nil); err != nil {
 		t.Fatal(err)
 	}
 	content = readFile(t, dst)

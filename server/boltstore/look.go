@@ -15,7 +15,7 @@ import (
 
 // damaged returns the sentence for a file that cannot be used as it is.
 func damaged(path string, why any) error {
-	return fmt.Errorf("the database %s is damaged (%v): stop the server, put your latest backup in its place (mode 0600), keep the damaged file, and start again", path, why)
+	return fmt.Errorf("the database %s is damaged (%v): run  countersign-server restore  with your latest backup, which keeps the damaged file, and start again", path, why)
 }
 
 // foreign returns the sentence for a file that is not ours.

@@ -105,7 +105,8 @@ type Store struct {
 	closing  sync.Once
 	closeErr error // owned by closing
 
-	group group // owned by the committer
+	group    group // owned by the committer
+	reserved int64 // owned by Reserve: how far the file is set aside
 }
 
 // An update is one call of Update on its way through the committer.

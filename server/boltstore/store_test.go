@@ -160,7 +160,7 @@ func failed(t *testing.T, fail func(*Store)) {
 		if err := s.View(t.Context(), fn); !errors.Is(err, approval.ErrStoreFailed) {
 			t.Errorf("View after the failure = %v, want %v", err, approval.ErrStoreFailed)
 		}
-		if _, err := s.Backup(t.Context(), path+".backup"); !errors.Is(err, approval.ErrStoreFailed) {
+		if _, err := s.Backup(t.Context(), path+".backup", nil); !errors.Is(err, approval.ErrStoreFailed) {
 			t.Errorf("Backup after the failure = %v, want %v", err, approval.ErrStoreFailed)
 		}
 	}

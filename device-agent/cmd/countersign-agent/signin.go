@@ -246,6 +246,8 @@ var causes = map[string]string{
 	"device_revoked":      ": the device that allowed it was revoked",
 	"account_suspended":   ": the account was suspended",
 	"application_removed": ": the application was removed",
+	"clock_changed":       ": the server's clock was set. Begin a new one",
+	"restored":            ": the server was restored from a backup",
 	"made_room":           ": too many requests of one address are open for this account",
 }
 

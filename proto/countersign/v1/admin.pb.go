@@ -9,6 +9,7 @@ package countersignv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -76,7 +77,20 @@ type GetServerResponse struct {
 	ConnectedDevices int32 `protobuf:"varint,6,opt,name=connected_devices,json=connectedDevices,proto3" json:"connected_devices,omitempty"`
 	// Whether callers check the server's certificate with their system's roots,
 	// and not its key.
-	SystemRoots   bool `protobuf:"varint,7,opt,name=system_roots,json=systemRoots,proto3" json:"system_roots,omitempty"`
+	SystemRoots bool `protobuf:"varint,7,opt,name=system_roots,json=systemRoots,proto3" json:"system_roots,omitempty"`
+	// When the store was last restored from a backup; unset if it never was.
+	// Devices that were enrolled before must be confirmed, see ConfirmDevices.
+	RestoreTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=restore_time,json=restoreTime,proto3" json:"restore_time,omitempty"`
+	// The disk is nearly full, so nothing new can be begun.
+	StorageLow bool `protobuf:"varint,9,opt,name=storage_low,json=storageLow,proto3" json:"storage_low,omitempty"`
+	// How many bytes are free on the disk that holds the store.
+	FreeBytes int64 `protobuf:"varint,10,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	// Whether the ballast lies on the disk, which is given up to make room for
+	// denying and revoking.
+	Ballast bool `protobuf:"varint,11,opt,name=ballast,proto3" json:"ballast,omitempty"`
+	// How far the server's time is ahead of its machine's clock, which was set
+	// back; unset if it is not.
+	ClockAhead    *durationpb.Duration `protobuf:"bytes,12,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +172,41 @@ func (x *GetServerResponse) GetSystemRoots() bool {
 		return x.SystemRoots
 	}
 	return false
+}
+
+func (x *GetServerResponse) GetRestoreTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RestoreTime
+	}
+	return nil
+}
+
+func (x *GetServerResponse) GetStorageLow() bool {
+	if x != nil {
+		return x.StorageLow
+	}
+	return false
+}
+
+func (x *GetServerResponse) GetFreeBytes() int64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *GetServerResponse) GetBallast() bool {
+	if x != nil {
+		return x.Ballast
+	}
+	return false
+}
+
+func (x *GetServerResponse) GetClockAhead() *durationpb.Duration {
+	if x != nil {
+		return x.ClockAhead
+	}
+	return nil
 }
 
 // GetKeysRequest has no fields.
@@ -339,8 +388,8 @@ var File_countersign_v1_admin_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/account.proto\x1a countersign/v1/application.proto\x1a\x1acountersign/v1/audit.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetServerRequest\"\xa8\x02\n" +
+	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/account.proto\x1a countersign/v1/application.proto\x1a\x1acountersign/v1/audit.proto\x1a\x1ccountersign/v1/restore.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x10GetServerRequest\"\xfd\x03\n" +
 	"\x11GetServerResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12#\n" +
 	"\rdeployment_id\x18\x02 \x01(\tR\fdeploymentId\x12%\n" +
@@ -349,7 +398,16 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12+\n" +
 	"\x11connected_devices\x18\x06 \x01(\x05R\x10connectedDevices\x12!\n" +
-	"\fsystem_roots\x18\a \x01(\bR\vsystemRoots\"\x10\n" +
+	"\fsystem_roots\x18\a \x01(\bR\vsystemRoots\x12=\n" +
+	"\frestore_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vrestoreTime\x12\x1f\n" +
+	"\vstorage_low\x18\t \x01(\bR\n" +
+	"storageLow\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\n" +
+	" \x01(\x03R\tfreeBytes\x12\x18\n" +
+	"\aballast\x18\v \x01(\bR\aballast\x12:\n" +
+	"\vclock_ahead\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockAhead\"\x10\n" +
 	"\x0eGetKeysRequest\"%\n" +
 	"\x0fGetKeysResponse\x12\x12\n" +
 	"\x04jwks\x18\x01 \x01(\tR\x04jwks\"#\n" +
@@ -357,7 +415,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xd7\x11\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xb8\x12\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -371,7 +429,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x10CreateInvitation\x12'.countersign.v1.CreateInvitationRequest\x1a(.countersign.v1.CreateInvitationResponse\x12k\n" +
 	"\x12ListAccountDevices\x12).countersign.v1.ListAccountDevicesRequest\x1a*.countersign.v1.ListAccountDevicesResponse\x12e\n" +
 	"\x10GetAccountDevice\x12'.countersign.v1.GetAccountDeviceRequest\x1a(.countersign.v1.GetAccountDeviceResponse\x12n\n" +
-	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12q\n" +
+	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12_\n" +
+	"\x0eConfirmDevices\x12%.countersign.v1.ConfirmDevicesRequest\x1a&.countersign.v1.ConfirmDevicesResponse\x12q\n" +
 	"\x14RevokeAccountDevices\x12+.countersign.v1.RevokeAccountDevicesRequest\x1a,.countersign.v1.RevokeAccountDevicesResponse\x12q\n" +
 	"\x14ReadmitAccountDevice\x12+.countersign.v1.ReadmitAccountDeviceRequest\x1a,.countersign.v1.ReadmitAccountDeviceResponse\x12_\n" +
 	"\x0eAddApplication\x12%.countersign.v1.AddApplicationRequest\x1a&.countersign.v1.AddApplicationResponse\x12e\n" +
@@ -406,100 +465,107 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*BackupRequest)(nil),                  // 4: countersign.v1.BackupRequest
 	(*BackupResponse)(nil),                 // 5: countersign.v1.BackupResponse
 	(*timestamppb.Timestamp)(nil),          // 6: google.protobuf.Timestamp
-	(*AddAccountRequest)(nil),              // 7: countersign.v1.AddAccountRequest
-	(*ListAccountsRequest)(nil),            // 8: countersign.v1.ListAccountsRequest
-	(*GetAccountRequest)(nil),              // 9: countersign.v1.GetAccountRequest
-	(*SuspendAccountRequest)(nil),          // 10: countersign.v1.SuspendAccountRequest
-	(*ResumeAccountRequest)(nil),           // 11: countersign.v1.ResumeAccountRequest
-	(*UnlockAccountRequest)(nil),           // 12: countersign.v1.UnlockAccountRequest
-	(*CreateInvitationRequest)(nil),        // 13: countersign.v1.CreateInvitationRequest
-	(*ListAccountDevicesRequest)(nil),      // 14: countersign.v1.ListAccountDevicesRequest
-	(*GetAccountDeviceRequest)(nil),        // 15: countersign.v1.GetAccountDeviceRequest
-	(*RevokeAccountDeviceRequest)(nil),     // 16: countersign.v1.RevokeAccountDeviceRequest
-	(*RevokeAccountDevicesRequest)(nil),    // 17: countersign.v1.RevokeAccountDevicesRequest
-	(*ReadmitAccountDeviceRequest)(nil),    // 18: countersign.v1.ReadmitAccountDeviceRequest
-	(*AddApplicationRequest)(nil),          // 19: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 20: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 21: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 22: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 23: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 24: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 25: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 26: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 27: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 28: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 29: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 30: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 31: countersign.v1.ResumeAccountResponse
-	(*UnlockAccountResponse)(nil),          // 32: countersign.v1.UnlockAccountResponse
-	(*CreateInvitationResponse)(nil),       // 33: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 34: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 35: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 36: countersign.v1.RevokeAccountDeviceResponse
-	(*RevokeAccountDevicesResponse)(nil),   // 37: countersign.v1.RevokeAccountDevicesResponse
-	(*ReadmitAccountDeviceResponse)(nil),   // 38: countersign.v1.ReadmitAccountDeviceResponse
-	(*AddApplicationResponse)(nil),         // 39: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 40: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 41: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 42: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 43: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 44: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 45: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 46: countersign.v1.ListAuditRecordsResponse
+	(*durationpb.Duration)(nil),            // 7: google.protobuf.Duration
+	(*AddAccountRequest)(nil),              // 8: countersign.v1.AddAccountRequest
+	(*ListAccountsRequest)(nil),            // 9: countersign.v1.ListAccountsRequest
+	(*GetAccountRequest)(nil),              // 10: countersign.v1.GetAccountRequest
+	(*SuspendAccountRequest)(nil),          // 11: countersign.v1.SuspendAccountRequest
+	(*ResumeAccountRequest)(nil),           // 12: countersign.v1.ResumeAccountRequest
+	(*UnlockAccountRequest)(nil),           // 13: countersign.v1.UnlockAccountRequest
+	(*CreateInvitationRequest)(nil),        // 14: countersign.v1.CreateInvitationRequest
+	(*ListAccountDevicesRequest)(nil),      // 15: countersign.v1.ListAccountDevicesRequest
+	(*GetAccountDeviceRequest)(nil),        // 16: countersign.v1.GetAccountDeviceRequest
+	(*RevokeAccountDeviceRequest)(nil),     // 17: countersign.v1.RevokeAccountDeviceRequest
+	(*ConfirmDevicesRequest)(nil),          // 18: countersign.v1.ConfirmDevicesRequest
+	(*RevokeAccountDevicesRequest)(nil),    // 19: countersign.v1.RevokeAccountDevicesRequest
+	(*ReadmitAccountDeviceRequest)(nil),    // 20: countersign.v1.ReadmitAccountDeviceRequest
+	(*AddApplicationRequest)(nil),          // 21: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 22: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 23: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 24: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 25: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 26: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 27: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 28: countersign.v1.ListAuditRecordsRequest
+	(*AddAccountResponse)(nil),             // 29: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 30: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 31: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 32: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 33: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 34: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 35: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 36: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 37: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 38: countersign.v1.RevokeAccountDeviceResponse
+	(*ConfirmDevicesResponse)(nil),         // 39: countersign.v1.ConfirmDevicesResponse
+	(*RevokeAccountDevicesResponse)(nil),   // 40: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceResponse)(nil),   // 41: countersign.v1.ReadmitAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 42: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 43: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 44: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 45: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 46: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 47: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 48: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 49: countersign.v1.ListAuditRecordsResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
-	0,  // 1: countersign.v1.AdminService.GetServer:input_type -> countersign.v1.GetServerRequest
-	7,  // 2: countersign.v1.AdminService.AddAccount:input_type -> countersign.v1.AddAccountRequest
-	8,  // 3: countersign.v1.AdminService.ListAccounts:input_type -> countersign.v1.ListAccountsRequest
-	9,  // 4: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
-	10, // 5: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
-	11, // 6: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
-	12, // 7: countersign.v1.AdminService.UnlockAccount:input_type -> countersign.v1.UnlockAccountRequest
-	13, // 8: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
-	14, // 9: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
-	15, // 10: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
-	16, // 11: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	17, // 12: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
-	18, // 13: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
-	19, // 14: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	20, // 15: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	21, // 16: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	22, // 17: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	23, // 18: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	24, // 19: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	25, // 20: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	26, // 21: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 22: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 23: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 24: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	27, // 25: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	28, // 26: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	29, // 27: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	30, // 28: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	31, // 29: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	32, // 30: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
-	33, // 31: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	34, // 32: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	35, // 33: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	36, // 34: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	37, // 35: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
-	38, // 36: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
-	39, // 37: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	40, // 38: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	41, // 39: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	42, // 40: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	43, // 41: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	44, // 42: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	45, // 43: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	46, // 44: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 45: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 46: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	24, // [24:47] is the sub-list for method output_type
-	1,  // [1:24] is the sub-list for method input_type
-	1,  // [1:1] is the sub-list for extension type_name
-	1,  // [1:1] is the sub-list for extension extendee
-	0,  // [0:1] is the sub-list for field type_name
+	6,  // 1: countersign.v1.GetServerResponse.restore_time:type_name -> google.protobuf.Timestamp
+	7,  // 2: countersign.v1.GetServerResponse.clock_ahead:type_name -> google.protobuf.Duration
+	0,  // 3: countersign.v1.AdminService.GetServer:input_type -> countersign.v1.GetServerRequest
+	8,  // 4: countersign.v1.AdminService.AddAccount:input_type -> countersign.v1.AddAccountRequest
+	9,  // 5: countersign.v1.AdminService.ListAccounts:input_type -> countersign.v1.ListAccountsRequest
+	10, // 6: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
+	11, // 7: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
+	12, // 8: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
+	13, // 9: countersign.v1.AdminService.UnlockAccount:input_type -> countersign.v1.UnlockAccountRequest
+	14, // 10: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
+	15, // 11: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
+	16, // 12: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
+	17, // 13: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
+	18, // 14: countersign.v1.AdminService.ConfirmDevices:input_type -> countersign.v1.ConfirmDevicesRequest
+	19, // 15: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
+	20, // 16: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
+	21, // 17: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	22, // 18: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	23, // 19: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	24, // 20: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	25, // 21: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	26, // 22: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	27, // 23: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	28, // 24: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	2,  // 25: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 26: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 27: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	29, // 28: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	30, // 29: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	31, // 30: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	32, // 31: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	33, // 32: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	34, // 33: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	35, // 34: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	36, // 35: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	37, // 36: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	38, // 37: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	39, // 38: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
+	40, // 39: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
+	41, // 40: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
+	42, // 41: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	43, // 42: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	44, // 43: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	45, // 44: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	46, // 45: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	47, // 46: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	48, // 47: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	49, // 48: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	3,  // 49: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 50: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	27, // [27:51] is the sub-list for method output_type
+	3,  // [3:27] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_admin_proto_init() }
@@ -510,6 +576,7 @@ func file_countersign_v1_admin_proto_init() {
 	file_countersign_v1_account_proto_init()
 	file_countersign_v1_application_proto_init()
 	file_countersign_v1_audit_proto_init()
+	file_countersign_v1_restore_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

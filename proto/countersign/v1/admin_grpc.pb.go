@@ -30,6 +30,7 @@ const (
 	AdminService_ListAccountDevices_FullMethodName     = "/countersign.v1.AdminService/ListAccountDevices"
 	AdminService_GetAccountDevice_FullMethodName       = "/countersign.v1.AdminService/GetAccountDevice"
 	AdminService_RevokeAccountDevice_FullMethodName    = "/countersign.v1.AdminService/RevokeAccountDevice"
+	AdminService_ConfirmDevices_FullMethodName         = "/countersign.v1.AdminService/ConfirmDevices"
 	AdminService_RevokeAccountDevices_FullMethodName   = "/countersign.v1.AdminService/RevokeAccountDevices"
 	AdminService_ReadmitAccountDevice_FullMethodName   = "/countersign.v1.AdminService/ReadmitAccountDevice"
 	AdminService_AddApplication_FullMethodName         = "/countersign.v1.AdminService/AddApplication"
@@ -62,7 +63,7 @@ type AdminServiceClient interface {
 	GetServer(ctx context.Context, in *GetServerRequest, opts ...grpc.CallOption) (*GetServerResponse, error)
 	// AddAccount makes an account. It has no devices yet; invite one.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_EXISTS, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_EXISTS, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	AddAccount(ctx context.Context, in *AddAccountRequest, opts ...grpc.CallOption) (*AddAccountResponse, error)
@@ -103,7 +104,7 @@ type AdminServiceClient interface {
 	// CreateInvitation makes an invitation: whoever holds its link can enrol one trusted
 	// device of the account, once.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, ACCOUNT_SUSPENDED, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, ACCOUNT_SUSPENDED, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	CreateInvitation(ctx context.Context, in *CreateInvitationRequest, opts ...grpc.CallOption) (*CreateInvitationResponse, error)
@@ -126,6 +127,16 @@ type AdminServiceClient interface {
 	//
 	// The caller must be an administrator.
 	RevokeAccountDevice(ctx context.Context, in *RevokeAccountDeviceRequest, opts ...grpc.CallOption) (*RevokeAccountDeviceResponse, error)
+	// ConfirmDevices says, after the server was restored from a backup, that
+	// devices belong here: those of an account, or those that are named. Until
+	// then they are DEVICE_STATE_UNCONFIRMED and nothing of theirs counts.
+	// Confirming one that is not unconfirmed succeeds and changes nothing.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, NO_SUCH_DEVICE,
+	// DEVICE_REVOKED, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	ConfirmDevices(ctx context.Context, in *ConfirmDevicesRequest, opts ...grpc.CallOption) (*ConfirmDevicesResponse, error)
 	// RevokeAccountDevices ends the trust in all devices of an account, or in those that
 	// were enrolled before a moment, at once and in one transaction.
 	//
@@ -142,7 +153,7 @@ type AdminServiceClient interface {
 	ReadmitAccountDevice(ctx context.Context, in *ReadmitAccountDeviceRequest, opts ...grpc.CallOption) (*ReadmitAccountDeviceResponse, error)
 	// AddApplication registers an application and makes its token, which is shown only now.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	AddApplication(ctx context.Context, in *AddApplicationRequest, opts ...grpc.CallOption) (*AddApplicationResponse, error)
@@ -198,7 +209,8 @@ type AdminServiceClient interface {
 	// The caller must be an administrator.
 	GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error)
 	// Backup writes a copy of the store, as it is at one moment, to a new file on the
-	// server's machine, and checks it. The secrets are not in it.
+	// server's machine, and checks it. The secrets are not in it. A server that is
+	// started with the copy knows it for an old one, see ConfirmDevices.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, BACKUP_FAILED, STORE_FAILED.
 	//
@@ -318,6 +330,16 @@ func (c *adminServiceClient) RevokeAccountDevice(ctx context.Context, in *Revoke
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeAccountDeviceResponse)
 	err := c.cc.Invoke(ctx, AdminService_RevokeAccountDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ConfirmDevices(ctx context.Context, in *ConfirmDevicesRequest, opts ...grpc.CallOption) (*ConfirmDevicesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmDevicesResponse)
+	err := c.cc.Invoke(ctx, AdminService_ConfirmDevices_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -462,7 +484,7 @@ type AdminServiceServer interface {
 	GetServer(context.Context, *GetServerRequest) (*GetServerResponse, error)
 	// AddAccount makes an account. It has no devices yet; invite one.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_EXISTS, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_EXISTS, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	AddAccount(context.Context, *AddAccountRequest) (*AddAccountResponse, error)
@@ -503,7 +525,7 @@ type AdminServiceServer interface {
 	// CreateInvitation makes an invitation: whoever holds its link can enrol one trusted
 	// device of the account, once.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, ACCOUNT_SUSPENDED, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, ACCOUNT_SUSPENDED, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	CreateInvitation(context.Context, *CreateInvitationRequest) (*CreateInvitationResponse, error)
@@ -526,6 +548,16 @@ type AdminServiceServer interface {
 	//
 	// The caller must be an administrator.
 	RevokeAccountDevice(context.Context, *RevokeAccountDeviceRequest) (*RevokeAccountDeviceResponse, error)
+	// ConfirmDevices says, after the server was restored from a backup, that
+	// devices belong here: those of an account, or those that are named. Until
+	// then they are DEVICE_STATE_UNCONFIRMED and nothing of theirs counts.
+	// Confirming one that is not unconfirmed succeeds and changes nothing.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, NO_SUCH_DEVICE,
+	// DEVICE_REVOKED, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	ConfirmDevices(context.Context, *ConfirmDevicesRequest) (*ConfirmDevicesResponse, error)
 	// RevokeAccountDevices ends the trust in all devices of an account, or in those that
 	// were enrolled before a moment, at once and in one transaction.
 	//
@@ -542,7 +574,7 @@ type AdminServiceServer interface {
 	ReadmitAccountDevice(context.Context, *ReadmitAccountDeviceRequest) (*ReadmitAccountDeviceResponse, error)
 	// AddApplication registers an application and makes its token, which is shown only now.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	AddApplication(context.Context, *AddApplicationRequest) (*AddApplicationResponse, error)
@@ -598,7 +630,8 @@ type AdminServiceServer interface {
 	// The caller must be an administrator.
 	GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error)
 	// Backup writes a copy of the store, as it is at one moment, to a new file on the
-	// server's machine, and checks it. The secrets are not in it.
+	// server's machine, and checks it. The secrets are not in it. A server that is
+	// started with the copy knows it for an old one, see ConfirmDevices.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, BACKUP_FAILED, STORE_FAILED.
 	//
@@ -646,6 +679,9 @@ func (UnimplementedAdminServiceServer) GetAccountDevice(context.Context, *GetAcc
 }
 func (UnimplementedAdminServiceServer) RevokeAccountDevice(context.Context, *RevokeAccountDeviceRequest) (*RevokeAccountDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeAccountDevice not implemented")
+}
+func (UnimplementedAdminServiceServer) ConfirmDevices(context.Context, *ConfirmDevicesRequest) (*ConfirmDevicesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmDevices not implemented")
 }
 func (UnimplementedAdminServiceServer) RevokeAccountDevices(context.Context, *RevokeAccountDevicesRequest) (*RevokeAccountDevicesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeAccountDevices not implemented")
@@ -898,6 +934,24 @@ func _AdminService_RevokeAccountDevice_Handler(srv interface{}, ctx context.Cont
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).RevokeAccountDevice(ctx, req.(*RevokeAccountDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ConfirmDevices_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmDevicesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ConfirmDevices(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ConfirmDevices_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ConfirmDevices(ctx, req.(*ConfirmDevicesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1168,6 +1222,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeAccountDevice",
 			Handler:    _AdminService_RevokeAccountDevice_Handler,
+		},
+		{
+			MethodName: "ConfirmDevices",
+			Handler:    _AdminService_ConfirmDevices_Handler,
 		},
 		{
 			MethodName: "RevokeAccountDevices",

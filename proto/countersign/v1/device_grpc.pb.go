@@ -72,7 +72,7 @@ type DeviceServiceClient interface {
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	CreateCode(ctx context.Context, in *CreateCodeRequest, opts ...grpc.CallOption) (*CreateCodeResponse, error)
@@ -129,7 +129,7 @@ type DeviceServiceClient interface {
 	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(ctx context.Context, in *UpdateDeviceRequest, opts ...grpc.CallOption) (*UpdateDeviceResponse, error)
@@ -300,7 +300,7 @@ type DeviceServiceServer interface {
 	//
 	// Errors: STATEMENT_INVALID, STATEMENT_MISMATCH, COUNTER_REUSED,
 	// ACCOUNT_SUSPENDED, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	CreateCode(context.Context, *CreateCodeRequest) (*CreateCodeResponse, error)
@@ -357,7 +357,7 @@ type DeviceServiceServer interface {
 	// Unlock in an hour.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error)

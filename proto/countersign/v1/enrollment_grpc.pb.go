@@ -61,7 +61,7 @@ type EnrollmentServiceClient interface {
 	// rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
-	// STATEMENT_MISMATCH, KEY_IN_USE, RATE_LIMITED, STORE_FAILED.
+	// STATEMENT_MISMATCH, KEY_IN_USE, RATE_LIMITED, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate of the identity
 	// key that it wants trusted.
@@ -197,7 +197,7 @@ type EnrollmentServiceServer interface {
 	// rings nobody again.
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, STATEMENT_INVALID,
-	// STATEMENT_MISMATCH, KEY_IN_USE, RATE_LIMITED, STORE_FAILED.
+	// STATEMENT_MISMATCH, KEY_IN_USE, RATE_LIMITED, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must connect with the TLS client certificate of the identity
 	// key that it wants trusted.

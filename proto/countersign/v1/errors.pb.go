@@ -57,6 +57,10 @@ const (
 	// INVALID_ARGUMENT. A field is missing, too long or malformed. The metadata
 	// "field" names it.
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 7
+	// RESOURCE_EXHAUSTED. The server's disk is nearly full, so nothing new can
+	// be begun until an administrator has made room. What was begun goes on, and
+	// denying and revoking always do.
+	ErrorReason_ERROR_REASON_STORAGE_LOW ErrorReason = 8
 	// UNAUTHENTICATED. No credentials, or none that this server knows: a
 	// client certificate for EnrollmentService and DeviceService, a bearer
 	// token for SignInService.
@@ -175,6 +179,7 @@ var (
 		5:   "ERROR_REASON_SLOW_READER",
 		6:   "ERROR_REASON_CALLER_GONE",
 		7:   "ERROR_REASON_INVALID_FIELD",
+		8:   "ERROR_REASON_STORAGE_LOW",
 		20:  "ERROR_REASON_UNAUTHENTICATED",
 		21:  "ERROR_REASON_DEVICE_UNKNOWN",
 		22:  "ERROR_REASON_DEVICE_REVOKED",
@@ -223,6 +228,7 @@ var (
 		"ERROR_REASON_SLOW_READER":               5,
 		"ERROR_REASON_CALLER_GONE":               6,
 		"ERROR_REASON_INVALID_FIELD":             7,
+		"ERROR_REASON_STORAGE_LOW":               8,
 		"ERROR_REASON_UNAUTHENTICATED":           20,
 		"ERROR_REASON_DEVICE_UNKNOWN":            21,
 		"ERROR_REASON_DEVICE_REVOKED":            22,
@@ -295,7 +301,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xa1\f\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xbf\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -304,7 +310,8 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10\x04\x12\x1c\n" +
 	"\x18ERROR_REASON_SLOW_READER\x10\x05\x12\x1c\n" +
 	"\x18ERROR_REASON_CALLER_GONE\x10\x06\x12\x1e\n" +
-	"\x1aERROR_REASON_INVALID_FIELD\x10\a\x12 \n" +
+	"\x1aERROR_REASON_INVALID_FIELD\x10\a\x12\x1c\n" +
+	"\x18ERROR_REASON_STORAGE_LOW\x10\b\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x14\x12\x1f\n" +
 	"\x1bERROR_REASON_DEVICE_UNKNOWN\x10\x15\x12\x1f\n" +
 	"\x1bERROR_REASON_DEVICE_REVOKED\x10\x16\x12#\n" +

@@ -220,8 +220,10 @@ type SignIn struct {
 	DenyReason string `protobuf:"bytes,11,opt,name=deny_reason,json=denyReason,proto3" json:"deny_reason,omitempty"`
 	// What called it off, in SIGN_IN_STATE_CANCELLED: "application",
 	// "too_many_tries", "device_revoked" (the device that had allowed it),
-	// "account_suspended", "application_removed" or "made_room" (for another
-	// requester that is not known; this one's source had more open than others).
+	// "account_suspended", "application_removed", "made_room" (for another
+	// requester that is not known; this one's source had more open than others),
+	// "clock_changed" (the server's clock was set by minutes) or "restored" (the
+	// server was restored from a backup).
 	CancelCause string `protobuf:"bytes,12,opt,name=cancel_cause,json=cancelCause,proto3" json:"cancel_cause,omitempty"`
 	// How many trusted devices the account had when this was read.
 	TrustedDevices int32 `protobuf:"varint,13,opt,name=trusted_devices,json=trustedDevices,proto3" json:"trusted_devices,omitempty"`

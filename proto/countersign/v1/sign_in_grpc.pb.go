@@ -44,7 +44,7 @@ type SignInServiceClient interface {
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
 	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a registered application.
 	BeginSignIn(ctx context.Context, in *BeginSignInRequest, opts ...grpc.CallOption) (*BeginSignInResponse, error)
@@ -157,7 +157,7 @@ type SignInServiceServer interface {
 	//
 	// Errors: UNAUTHENTICATED, INVALID_FIELD, ACCOUNT_UNKNOWN,
 	// ACCOUNT_SUSPENDED, NO_TRUSTED_DEVICE, TOO_MANY_SIGN_INS, RATE_LIMITED,
-	// STORE_FAILED.
+	// STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a registered application.
 	BeginSignIn(context.Context, *BeginSignInRequest) (*BeginSignInResponse, error)

@@ -31,10 +31,7 @@ func (e *environment) administer(do func(ctx context.Context, admin pb.AdminServ
 }
 
 func (e *environment) connect(ctx context.Context, do func(ctx context.Context, admin pb.AdminServiceClient) error) error {
-	d := dataDir(e.dataDir)
-	if d == "" {
-		d = dataDir(defaultDataDir())
-	}
+	d := e.dir()
 	if err := answers(d); err != nil {
 		return err
 	}

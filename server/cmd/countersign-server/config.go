@@ -30,6 +30,8 @@ type settings struct {
 	TLSRoots          string         `toml:"tls_roots" name:"tls-roots" placeholder:"pin|system" help:"How new devices check the server: by its key's id, which must then never change, or with their system's certificate roots, which needs --tls-certificate. Default: pin."`
 	NewTLSKey         bool           `toml:"-" name:"accept-new-tls-key" help:"Start although the TLS key is another than before: every device that knows the old one must be enrolled again."`
 	DevicesPerAccount int            `toml:"devices_per_account" placeholder:"N" help:"How many trusted devices an account may have, 1 to 100. Default: 20."`
+	MinFree           int            `toml:"min_free" name:"min-free" placeholder:"MIB" help:"How many MiB must be free on the disk for anything new to be begun; denying and revoking go on with less. Default: 64."`
+	AcceptClock       bool           `toml:"-" name:"accept-clock" help:"Start with the machine's clock as it is, although the database knows of a later time: for when the clock was once wrong and far ahead. What is open is called off, and invitations are void."`
 	RecoveryWait      time.Duration  `toml:"recovery_wait" placeholder:"DURATION" help:"How long a device that was enrolled with a recovery code waits, seen and revocable by all others of the account, before it is trusted: such as 24h, 168h at most. Default: 0, it does not wait."`
 	LogFormat         string         `toml:"log_format" kong:"-"`
 	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
@@ -75,6 +77,8 @@ func (s settings) over(base settings) settings {
 		TLSRoots:          cmp.Or(s.TLSRoots, base.TLSRoots),
 		NewTLSKey:         cmp.Or(s.NewTLSKey, base.NewTLSKey),
 		DevicesPerAccount: cmp.Or(s.DevicesPerAccount, base.DevicesPerAccount),
+		MinFree:           cmp.Or(s.MinFree, base.MinFree),
+		AcceptClock:       cmp.Or(s.AcceptClock, base.AcceptClock),
 		RecoveryWait:      cmp.Or(s.RecoveryWait, base.RecoveryWait),
 		LogFormat:         cmp.Or(s.LogFormat, base.LogFormat),
 		LogLevel:          cmp.Or(s.LogLevel, base.LogLevel),
@@ -90,6 +94,10 @@ func (s settings) over(base settings) settings {
 	}
 }
 
+// maxMinFree is an exbibyte, in MiB: enough for a server that should take
+// nothing new for a while.
+const maxMinFree = 1 << 40
+
 // builtIn are the settings where nothing else is said.
 func builtIn() settings {
 	return settings{
@@ -97,6 +105,7 @@ func builtIn() settings {
 		Listen:            "127.0.0.1:8443",
 		TLSRoots:          "pin",
 		DevicesPerAccount: 20,
+		MinFree:           64,
 		LogFormat:         "text",
 		LogLevel:          "info",
 	}
@@ -114,6 +123,8 @@ func (s settings) check() error {
 		return errors.New("tls_roots is system, so the server needs a certificate that devices' systems know: set tls_certificate and tls_key")
 	case s.DevicesPerAccount < 1 || s.DevicesPerAccount > 100:
 		return fmt.Errorf("devices_per_account is %d, want 1 to 100", s.DevicesPerAccount)
+	case s.MinFree < 1 || s.MinFree > maxMinFree:
+		return fmt.Errorf("min_free is %d, want 1 to %d (MiB)", s.MinFree, maxMinFree)
 	case s.RecoveryWait < 0 || s.RecoveryWait > 7*24*time.Hour:
 		return fmt.Errorf("recovery_wait is %v, want 0 to 168h (7 days)", s.RecoveryWait)
 	case s.LogFormat != "text" && s.LogFormat != "json":

@@ -18,6 +18,8 @@ import (
 //	secrets/signing.key  the P-256 key that signs grants
 //	secrets/tls.key      the P-256 key of the TLS listener, and
 //	secrets/tls.crt      its self-signed certificate
+//	secrets/generation   a number by which an old copy of the database is known
+//	ballast              16 MiB of nothing, given up when the disk is full
 //	admin.sock           where the administrators' commands connect
 //	lock                 locked by the server that uses the directory
 //
@@ -127,8 +129,8 @@ func (d dataDir) listen() (net.Listener, error) {
 	return l, nil
 }
 
-// writeSecret writes a new file so that after a power cut it is whole or not
-// there. It must not exist; the caller holds the lock.
+// writeSecret writes a file so that after a power cut it is whole, or as it
+// was before: not there, or the old one. The caller holds the lock.
 func writeSecret(path string, data []byte) (err error) {
 	fresh := path + ".new"
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -38,7 +38,7 @@ type backupCmd struct {
 func (backupCmd) Help() string {
 	return `The copy is the database as it is at one moment, written by the server, and checked. It is useless without the directory secrets/ in the data directory, which does not change: keep a copy of that once, in another place.
 
-To restore, stop the server, put the copy in the place of countersign.db, with the same secrets/ beside it, and start the server.
+To restore, stop the server, run restore FILE, and start it again. It knows then that the database is an old one, and no device counts before an administrator has confirmed it.
 
 With --json: {"file", "size_bytes"}`
 }

@@ -84,6 +84,14 @@ type cli struct {
 		JWKS keysJWKSCmd `cmd:"" name:"jwks" help:"Print the public keys that verify grants, as a JWK Set."`
 	} `cmd:"" help:"The server's public keys: jwks."`
 
+	Status statusCmd `cmd:"" help:"Show how the server is: its disk, its clock, and whether it was restored."`
+
+	Restore struct {
+		From    restoreFromCmd    `cmd:"" default:"withargs" help:"Put a backup in the place of the database, while no server runs."`
+		Status  restoreStatusCmd  `cmd:"" help:"List the devices that must be confirmed after a restore."`
+		Confirm restoreConfirmCmd `cmd:"" help:"Say that devices belong here, after a restore."`
+	} `cmd:"" help:"Backups: put one back, and say which devices belong here."`
+
 	Backup  backupCmd  `cmd:"" help:"Write a checked copy of the database, while the server runs."`
 	Version versionCmd `cmd:"" help:"Print the version of this program."`
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -45,7 +47,7 @@ On its first start it creates what is missing in the data directory and prints w
 
 on standard output. With --json-log, the line of the log whose msg is "serving" says the same. Its log goes to standard error, and holds no code, token, link or caller's address.
 
-The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
+The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
 }
 
 // Run serves.
@@ -92,6 +94,11 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 		return err
 	}
 	defer lock.Close()
+	room := newDisk(d, s, log)
+	// Before anything is written: it may be the ballast that makes room for it.
+	if err := errors.Join(room.removeLeftover(), room.look(made)); err != nil {
+		return err
+	}
 	all, err := loadSecrets(d, s, made)
 	if err != nil {
 		return err
@@ -110,12 +117,20 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	if err := all.belong(ctx, store, d, s); err != nil {
 		return err
 	}
-	srv, public, admin, err := wire(ctx, s, d, all, store, log)
+	broker, err := openBroker(ctx, s, d, all, store, room, log, made)
+	if err != nil {
+		return err
+	}
+	srv, public, admin, err := wire(s, d, all, store, broker, room, log)
 	if err != nil {
 		return err
 	}
 	stop := stopOnSignal(cancel)
 	defer stop()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel(nil)
+	beside.Go(func() { (&housekeeping{broker: broker, store: store, disk: room, log: log}).run(ctx) })
 	say("ready, listening on " + public.Addr().String())
 	if err := srv.Serve(ctx, public, admin); err != nil {
 		return err
@@ -126,27 +141,31 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	return nil
 }
 
-// wire makes the server and opens its listeners.
-func wire(ctx context.Context, s settings, d dataDir, all *secrets, store *boltstore.Store, log *slog.Logger) (srv *server.Server, public, admin net.Listener, err error) {
+// openBroker makes what decides.
+func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store *boltstore.Store, room *disk, log *slog.Logger, made func(string)) (*approval.Broker, error) {
 	key, err := pin.KeyID(all.cert.Leaf.PublicKey)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("the server's certificate: %w", err)
+		return nil, fmt.Errorf("the server's certificate: %w", err)
 	}
 	keys, err := approval.NewSecrets(all.root, all.signing)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	broker, err := approval.Open(ctx, approval.Config{
+	return approval.Open(ctx, approval.Config{
 		Store:             store,
 		Secrets:           keys,
 		ServerKey:         key,
 		DevicesPerAccount: s.DevicesPerAccount,
+		Outside:           d.outside(log, made),
+		AcceptClock:       s.AcceptClock,
+		Full:              room.full,
 		RecoveryWait:      s.RecoveryWait,
 		Log:               log,
 	})
-	if err != nil {
-		return nil, nil, nil, err
-	}
+}
+
+// wire makes the server and opens its listeners.
+func wire(s settings, d dataDir, all *secrets, store *boltstore.Store, broker *approval.Broker, room *disk, log *slog.Logger) (srv *server.Server, public, admin net.Listener, err error) {
 	if public, err = net.Listen("tcp", s.Listen); err != nil {
 		return nil, nil, nil, fmt.Errorf("listening for devices and applications: %w", err)
 	}
@@ -162,9 +181,10 @@ func wire(ctx context.Context, s settings, d dataDir, all *secrets, store *bolts
 		PublicAddress: s.PublicAddress,
 		SystemRoots:   s.TLSRoots == "system",
 		Backup: func(ctx context.Context, path string) (int64, error) {
-			info, err := store.Backup(ctx, path)
+			info, err := store.Backup(ctx, path, func() error { return broker.NextGeneration(ctx) })
 			return info.Size, err
 		},
+		Disk:    room.state,
 		Version: version(),
 		Log:     log,
 		Limits:  s.Limits.limits(),
@@ -181,12 +201,9 @@ func wire(ctx context.Context, s settings, d dataDir, all *secrets, store *bolts
 
 // openStore opens the database, after another process has checked it.
 func openStore(ctx context.Context, d dataDir, made func(string), fatal func(error)) (*boltstore.Store, error) {
-	self, err := os.Executable()
+	check, err := checkInChild()
 	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
-	}
-	check := func(ctx context.Context, path string) error {
-		return boltstore.CheckInChild(ctx, path, checkTimeout, self, "check-database")
+		return nil, err
 	}
 	_, err = os.Lstat(d.database())
 	if err == nil {
@@ -205,6 +222,17 @@ func openStore(ctx context.Context, d dataDir, made func(string), fatal func(err
 		made(d.database())
 	}
 	return store, nil
+}
+
+// checkInChild returns what checks a database in another process.
+func checkInChild() (func(ctx context.Context, path string) error, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	return func(ctx context.Context, path string) error {
+		return boltstore.CheckInChild(ctx, path, checkTimeout, self, "check-database")
+	}, nil
 }
 
 // errStopped is why a server ends that was told to by a signal.
