@@ -58,9 +58,10 @@ func (p *page) sayMiddle(s style, words string) {
 func (p *page) field(s style, label, value, note string) {
 	small := style{size: min(15, s.size), color: p.palette.muted}
 	room := p.room() - labelRoom
-	for i, line := range small.wrap(label, labelRoom-8) {
-		y := p.y + (s.height()-small.height())/2 + float32(i)*small.height()
-		p.objects = append(p.objects, small.draw(line, p.messages.rtl, p.messages.rtl, p.at(margin, labelRoom-8), y, labelRoom-8)...)
+	below := p.y + (s.height()-small.height())/2
+	for _, line := range small.wrap(label, labelRoom-8) {
+		p.objects = append(p.objects, small.draw(line, p.messages.rtl, p.messages.rtl, p.at(margin, labelRoom-8), below, labelRoom-8)...)
+		below += small.height()
 	}
 	rtl := rightToLeft(value, false)
 	for _, line := range s.wrap(value, room) {
@@ -73,6 +74,7 @@ func (p *page) field(s style, label, value, note string) {
 			p.y += small.height()
 		}
 	}
+	p.y = max(p.y, below)
 	p.gap(s.size / 4)
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/test"
 	"fyne.io/fyne/v2/theme"
 
@@ -62,5 +63,30 @@ func TestSheetPressesInTheFirstMomentDoNothing(t *testing.T) {
 	test.Tap(c)
 	if pressed != 1 {
 		t.Error("a press afterwards was not taken")
+	}
+}
+
+// Labels that need two lines push down what comes next.
+func TestLabelsDoNotOverlap(t *testing.T) {
+	app := test.NewTempApp(t)
+	app.Settings().SetTheme(NewTheme())
+	for _, language := range languages {
+		m := LoadMessages(language)
+		s := NewSheet(m, PaletteOf(theme.VariantLight))
+		for key := range m.texts {
+			s.Field(key, "x")
+		}
+		var texts []*canvas.Text
+		for _, o := range s.page.objects {
+			texts = append(texts, o.(*canvas.Text))
+		}
+		for i, a := range texts {
+			for _, b := range texts[i+1:] {
+				p, q := a.Position(), b.Position()
+				if p.X < q.X+b.Size().Width-0.5 && q.X < p.X+a.Size().Width-0.5 && p.Y < q.Y+b.TextSize && q.Y < p.Y+a.TextSize {
+					t.Errorf("%s: %q at %v lies over %q at %v", language, a.Text, p, b.Text, q)
+				}
+			}
+		}
 	}
 }

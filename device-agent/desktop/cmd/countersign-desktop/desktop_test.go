@@ -65,12 +65,11 @@ func TestS1ThroughTheWindow(t *testing.T) {
 }
 
 // TestClickInTheFirstMomentDecidesNothing clicks on Allow the moment the window is
-// there. How soon that was is known, and a click that came too late to tell anything is
-// tried again with another sign-in.
+// there. How soon that was is known, and if it was too late to tell anything it is tried
+// again, with all anew.
 func TestClickInTheFirstMomentDecidesNothing(t *testing.T) {
-	r, _ := enrolled(t)
-	r.await(homeTitle)
-	for {
+	for try := 0; ; try++ {
+		r, _ := enrolled(t)
 		signIn := r.signIn()
 		var id string
 		var before time.Time // when it was not there yet
@@ -84,19 +83,19 @@ func TestClickInTheFirstMomentDecidesNothing(t *testing.T) {
 			}
 		}
 		r.click(id, allowAt)
-		early := time.Since(before) < desk.MinLook
-		settle()
-		approved := strings.Contains(signIn.text(), "approved")
-		if early {
-			if approved || r.find(promptTitle) == "" {
-				t.Fatalf("a click in the first %v was taken:\n%s", desk.MinLook, signIn.text())
+		if time.Since(before) >= desk.MinLook {
+			if try == 20 {
+				t.Fatalf("this machine never clicks within %v", desk.MinLook)
 			}
-			r.click(id, denyAt)
-			signIn.await(`denied`)
-			return
+			continue
 		}
-		signIn.end()
-		r.until("the window to go", func() bool { return r.find(promptTitle) == "" && r.find(codeTitle) == "" })
+		settle()
+		if strings.Contains(signIn.text(), "approved") || r.find(promptTitle) == "" {
+			t.Fatalf("a click in the first %v was taken:\n%s", desk.MinLook, signIn.text())
+		}
+		r.click(id, denyAt)
+		signIn.await(`denied`)
+		return
 	}
 }
 
