@@ -1,4 +1,6 @@
 # make          the two programs, into bin/
+# make desktop  the agent with a window, into bin/; the first time takes minutes
+# make install-desktop  that into ~/.local, with its icon and its links
 # make demo     one sign-in from beginning to end
 # make test     every test
 # make check    all that must be green before a change is merged
@@ -10,22 +12,48 @@ export PATH := $(CURDIR)/.tools:$(PATH)
 
 # What the tests need beyond what CONTRIBUTING.md names, as Debian calls it.
 APT_PACKAGES :=
+# What the agent with a window is built with, and tested with.
+DESKTOP_BUILD_PACKAGES := gcc libgl1-mesa-dev xorg-dev libxkbcommon-dev libwayland-dev
+DESKTOP_TEST_PACKAGES := xvfb libgl1-mesa-dri xdotool xclip desktop-file-utils
 # How long make fuzz spends on each target.
 FUZZTIME := 30s
 
 GO_DIRS := $(wildcard server device-agent internal proto)
 
-.PHONY: build demo test check generate fmt fuzz \
-	check-generated check-format check-vet check-staticcheck check-proto test-packages
+DESKTOP := device-agent/desktop
+
+.PHONY: build desktop install-desktop demo test test-desktop check generate fmt fuzz \
+	check-generated check-format check-vet check-staticcheck check-proto test-packages desktop-packages desktop-test-packages
 
 build:
 	go build -trimpath -o bin/ ./server/cmd/... ./device-agent/cmd/...
+
+# Without -trimpath, so that it shares what was compiled with its tests.
+desktop: desktop-packages
+	go -C $(DESKTOP) build -o ../../bin/ ./cmd/...
+
+# Where make install-desktop puts what make desktop built, for one person.
+PREFIX := $(HOME)/.local
+
+install-desktop:
+	install -Dm755 bin/countersign-desktop $(PREFIX)/bin/countersign-desktop
+	install -Dm644 $(DESKTOP)/cmd/countersign-desktop/icon.svg $(PREFIX)/share/icons/hicolor/scalable/apps/countersign-desktop.svg
+	install -Dm644 -t $(PREFIX)/share/applications $(DESKTOP)/packaging/countersign-desktop.desktop
+	install -Dm644 -t $(PREFIX)/share/systemd/user $(DESKTOP)/packaging/countersign-desktop.service
+	sed -i 's|^ExecStart=|&$(PREFIX)/bin/|' $(PREFIX)/share/systemd/user/countersign-desktop.service
+	! command -v update-desktop-database >/dev/null || update-desktop-database -q $(PREFIX)/share/applications
 
 demo: build
 	@go build -o .tools/demo ./internal/demo && .tools/demo
 
 test: test-packages
 	go test -race -shuffle=on -timeout=15m ./...
+	@$(MAKE) --no-print-directory test-desktop
+
+# Without -race, which would compile the window toolkit a second time: what is shared
+# there is handed to the toolkit's own goroutine.
+test-desktop: desktop-test-packages
+	go -C $(DESKTOP) test -shuffle=on -timeout=15m ./...
 
 # One after the other, cheapest first, so that the tests' last lines are the last lines.
 check: check-format check-generated check-proto check-vet check-staticcheck
@@ -58,15 +86,22 @@ check-proto: .tools/buf
 	buf lint
 	tools/check-breaking
 
-check-vet:
+check-vet: desktop-packages
 	go vet ./...
+	go -C $(DESKTOP) vet ./...
 
-check-staticcheck: .tools/staticcheck
+check-staticcheck: .tools/staticcheck desktop-packages
 	staticcheck ./...
+	cd $(DESKTOP) && staticcheck ./...
 
 test-packages:
-	@missing=$$(for p in $(APT_PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || echo "$$p"; done); \
-	[ -z "$$missing" ] || tools/apt-install $$missing
+	@tools/apt-install $(APT_PACKAGES)
+
+desktop-packages:
+	@tools/apt-install $(DESKTOP_BUILD_PACKAGES)
+
+desktop-test-packages: desktop-packages
+	@tools/apt-install $(DESKTOP_TEST_PACKAGES)
 
 # Tools are pinned in tools/ and made again when the pins change. Each appears
 # under its name only when it is whole, so any number of makes may run at once.

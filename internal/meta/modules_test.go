@@ -38,6 +38,47 @@ var modules = map[string]string{
 	"golang.org/x/tools":  "testscript",
 }
 
+// desktopModules lists what the desktop's go.mod may require directly, with what it is
+// for. What these require in turn is not linked into any other program.
+var desktopModules = map[string]string{
+	module:                            "the agent, as it lies beside it",
+	"fyne.io/fyne/v2":                 "windows",
+	"github.com/go-gl/glfw/v3.4/glfw": "windows that leave the keyboard where it is",
+	"golang.org/x/image":              "the map; raised for what the toolkit pins",
+	"golang.org/x/text":               "the order of the letters in a line; raised for what the toolkit pins",
+	"google.golang.org/protobuf":      "times in the list of devices",
+	"github.com/alecthomas/kong":      "the command line",
+
+	// Tests only.
+	"github.com/google/go-cmp":       "readable differences",
+	"pgregory.net/rapid":             "hostile names",
+	"github.com/go-text/typesetting": "which letters the fonts have",
+}
+
+// raised are the versions in the desktop's go.mod that it must not fall below: what the
+// toolkit asks for itself has known vulnerabilities.
+var raised = []string{"golang.org/x/image v0.45.0", "golang.org/x/net v0.62.0", "golang.org/x/text v0.43.0"}
+
+func TestDesktopModule(t *testing.T) {
+	goMod := loadTree(t)["device-agent/desktop/go.mod"]
+	const beside = "replace " + module + " => ../..\n"
+	if !strings.HasPrefix(goMod, "module "+module+"/device-agent/desktop\n") || !strings.Contains(goMod, beside) {
+		t.Fatal("device-agent/desktop/go.mod is not that of the desktop, with the root's module beside it")
+	}
+	var direct strings.Builder
+	for line := range strings.Lines(strings.Replace(goMod, beside, "", 1)) {
+		if !strings.HasSuffix(line, "// indirect\n") {
+			direct.WriteString(line)
+		}
+	}
+	expectNone(t, moduleComplaints(direct.String(), desktopModules))
+	for _, want := range raised {
+		if !strings.Contains(goMod, "\t"+want) {
+			t.Errorf("device-agent/desktop/go.mod does not require %s", want)
+		}
+	}
+}
+
 // moduleComplaints finds modules that nobody decided to depend on.
 func moduleComplaints(goMod string, allowed map[string]string) []string {
 	var complaints []string

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/app"
+	"fyne.io/fyne/v2/driver/desktop"
+	"fyne.io/fyne/v2/lang"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/device-agent/desktop/desk"
+	"github.com/countersignd/countersign/device-agent/desktop/window"
+	"github.com/countersignd/countersign/device-agent/keystore"
+	"github.com/countersignd/countersign/internal/code"
+)
+
+// callTimeout is how long the server may take to answer a simple question.
+const callTimeout = 15 * time.Second
+
+// A desktopAgent connects the agent, the desk and the windows. All of it but the
+// calls to the server happens on the toolkit's goroutine.
+type desktopAgent struct {
+	dir      string
+	opened   <-chan string
+	app      fyne.App
+	messages *window.Messages
+	desk     *desk.Desk
+	face     *window.Face
+	asking   fyne.Window // with the face
+	visible  bool        // asking is
+	showing  atomic.Bool // the same, for the clock
+	home     *home
+	tray     *tray
+
+	ctx     context.Context
+	work    sync.WaitGroup // calls to the server, and the agent
+	agent   *agent.Agent   // nil until this device is trusted and its keys are open
+	ended   error          // why the agent gave up
+	calloff context.CancelFunc
+	copied  string // what this program put on the clipboard and must take off it
+}
+
+func newDesktop(dir string, opened <-chan string) *desktopAgent {
+	d := &desktopAgent{dir: dir, opened: opened, desk: desk.New(), calloff: func() {}}
+	d.app = app.NewWithID(program)
+	d.app.SetIcon(icon)
+	d.app.Settings().SetTheme(window.NewTheme())
+	d.messages = window.LoadMessages(string(lang.SystemLocale()))
+	d.face = window.NewFace(d.messages, d.palette())
+	d.face.Press, d.face.Copy, d.face.Drawn = d.press, d.copy, d.drawn
+	d.asking = d.app.NewWindow(d.face.Title(desk.View{}))
+	d.asking.SetContent(d.face.Content())
+	d.asking.SetPadded(false)
+	d.asking.SetFixedSize(true)
+	d.asking.CenterOnScreen()
+	d.asking.SetCloseIntercept(func() { d.press(desk.PutAway, false) })
+	d.asking.Canvas().SetOnTypedKey(d.face.TypedKey)
+	if on, ok := d.asking.(desktop.Window); ok {
+		on.RequestAlwaysOnTop()
+	}
+	d.home = newHome(d)
+	d.tray = newTray(d)
+	return d
+}
+
+func (d *desktopAgent) palette() *window.Palette {
+	return window.PaletteOf(d.app.Settings().ThemeVariant())
+}
+
+// run goes on until the person quits or ctx is done.
+func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	d.ctx = ctx
+	d.app.Settings().AddListener(func(fyne.Settings) {
+		d.face.SetPalette(d.palette())
+		d.refresh()
+		d.home.draw()
+	})
+	d.app.Lifecycle().SetOnStarted(func() {
+		keepKeyboard()
+		d.work.Go(func() { d.clock(ctx) })
+		d.start()
+		if !hidden || d.agent == nil || link != "" {
+			d.home.open(link)
+		}
+	})
+	d.app.Run()
+	d.clearClipboard()
+	cancel()
+	d.work.Wait()
+}
+
+// clock looks at the time, at who starts this program again, and at the end.
+func (d *desktopAgent) clock(ctx context.Context) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	beat := time.NewTicker(desk.BeatTime)
+	defer beat.Stop()
+	var beating atomic.Bool
+	for {
+		select {
+		case <-beat.C:
+			// Never more than one on its way.
+			if d.showing.Load() && beating.CompareAndSwap(false, true) {
+				fyne.Do(func() {
+					beating.Store(false)
+					d.beat()
+				})
+			}
+		case <-second.C:
+			fyne.Do(func() {
+				d.renewCode(time.Now())
+				d.desk.Tick(time.Now())
+				d.refresh()
+			})
+		case link, ok := <-d.opened:
+			if !ok {
+				return
+			}
+			fyne.Do(func() { d.startedAgain(link) })
+		case <-ctx.Done():
+			fyne.Do(d.app.Quit)
+			return
+		}
+	}
+}
+
+// beat tells the desk that the toolkit has looked for presses, and the buttons whether
+// they count.
+func (d *desktopAgent) beat() {
+	now := time.Now()
+	d.desk.Beat(now)
+	d.face.SetLive(d.desk.View(now).Live)
+}
+
+// startedAgain brings up what the person wants to see who starts this program again.
+func (d *desktopAgent) startedAgain(link string) {
+	d.bringBack()
+	if link == "" && d.visible {
+		d.asking.RequestFocus() // she wants to see what is asked
+		return
+	}
+	d.home.open(link)
+}
+
+// start opens what is in the directory, as far as it goes without the person.
+func (d *desktopAgent) start() {
+	state, err := agent.LoadState(d.dir)
+	switch {
+	case errors.Is(err, agent.ErrNotEnrolled):
+		d.home.turnTo(d.home.first)
+	case err != nil:
+		d.home.fail(err)
+	case state.Phase != agent.Trusted:
+		d.home.turnTo(d.home.begun)
+	default:
+		d.unlock("")
+	}
+}
+
+// unlock opens the keys and begins to watch.
+func (d *desktopAgent) unlock(passphrase string) {
+	a, err := agent.Open(d.dir, passphrase)
+	switch {
+	case errors.Is(err, keystore.ErrPassphraseNeeded):
+		d.home.turnTo(func(s *window.Sheet) { d.home.passphrase(s, nil) })
+	case errors.Is(err, keystore.ErrWrongPassphrase):
+		d.home.turnTo(func(s *window.Sheet) { d.home.passphrase(s, err) })
+	case err != nil:
+		d.home.fail(err)
+	default:
+		d.agent, d.ended = a, nil
+		d.work.Go(func() {
+			err := a.Run(d.ctx, d)
+			fyne.Do(func() {
+				d.ended = err
+				d.refresh()
+				d.home.draw()
+			})
+		})
+		d.home.turnTo(d.home.status)
+	}
+}
+
+// Show implements [agent.Prompter].
+func (d *desktopAgent) Show(s agent.Screen) {
+	fyne.Do(func() {
+		d.desk.Show(s, time.Now())
+		d.refresh()
+	})
+}
+
+func (d *desktopAgent) press(p desk.Press, byKey bool) {
+	if byKey {
+		d.desk.Key(p, time.Now())
+	} else {
+		d.desk.Click(p, time.Now())
+	}
+	d.refresh()
+}
+
+// drawn is told when something new can first be seen.
+func (d *desktopAgent) drawn() {
+	fyne.Do(func() {
+		d.desk.Moved(time.Now())
+		d.refresh()
+	})
+}
+
+// bringBack brings back what was put away.
+func (d *desktopAgent) bringBack() {
+	d.desk.BringBack(time.Now())
+	d.refresh()
+}
+
+// refresh does what the desk has put out and shows what is on it.
+func (d *desktopAgent) refresh() {
+	now := time.Now()
+	orders, cancel := d.desk.TakeOrders()
+	if cancel {
+		d.calloff()
+	}
+	for _, o := range orders {
+		d.answer(o)
+	}
+	for _, account := range d.desk.TakeNotMe() {
+		d.home.notMe(account)
+	}
+	v := d.desk.View(now)
+	switch {
+	case v.Kind != desk.Nothing:
+		d.asking.SetTitle(d.face.Title(v))
+		d.face.Show(v)
+		if !d.visible {
+			d.visible = true
+			d.showing.Store(true)
+			d.desk.Moved(now)
+			d.asking.Show()
+		}
+	case d.visible:
+		d.visible = false
+		d.showing.Store(false)
+		d.face.Show(v)
+		d.asking.Hide()
+	}
+	d.tray.draw()
+	d.home.tell()
+	d.home.drawIfChanged()
+}
+
+// answer hands in an answer.
+func (d *desktopAgent) answer(o desk.Order) {
+	var ctx context.Context
+	ctx, d.calloff = context.WithCancel(d.ctx)
+	d.work.Go(func() {
+		_, err := d.agent.Answer(ctx, o.Prompt, o.Decision, o.Reason)
+		fyne.Do(func() {
+			d.desk.Answered(err, time.Now())
+			d.refresh()
+		})
+	})
+}
+
+// codePatience is how long the server may take before this device makes a code by
+// itself.
+const codePatience = 4 * time.Second
+
+// getCode gets a verification code from the server or, if it cannot be reached, makes
+// one that works without it.
+func (d *desktopAgent) getCode() {
+	a := d.agent
+	if a == nil {
+		return
+	}
+	d.call(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, codePatience)
+		defer cancel()
+		got, err := a.NewCode(ctx)
+		if err != nil && agent.Unreachable(err) {
+			if got, err = offlineCode(a); errors.Is(err, agent.ErrNoOfflineSecret) {
+				err = errors.New(d.messages.Say("code.no-offline"))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		fyne.Do(func() { d.addCode(got) })
+		return nil
+	})
+}
+
+// offlineCode makes a code without the server.
+func offlineCode(a *agent.Agent) (agent.Code, error) {
+	made, err := a.OfflineCode()
+	return agent.Code{Digits: made.Digits, ExpireTime: made.ExpireTime}, err
+}
+
+func (d *desktopAgent) addCode(c agent.Code) {
+	c.Prompt.Account = d.agent.State().Account
+	d.desk.Add(c, time.Now())
+	d.refresh()
+}
+
+// renewCode has the next offline code follow the one that is shown when that is over.
+func (d *desktopAgent) renewCode(now time.Time) {
+	c := d.desk.View(now).Code
+	if len(c.Digits) != code.OfflineDigits || now.Before(c.ExpireTime) {
+		return
+	}
+	if next, err := offlineCode(d.agent); err == nil {
+		d.addCode(next)
+	}
+}
+
+// call asks the server, and shows the error if there is one.
+func (d *desktopAgent) call(fn func(context.Context) error) {
+	d.work.Go(func() {
+		ctx, cancel := context.WithTimeout(d.ctx, callTimeout)
+		defer cancel()
+		if err := fn(ctx); err != nil && d.ctx.Err() == nil {
+			fyne.Do(func() { d.home.fail(err) })
+		}
+	})
+}
+
+// copyTime is how long a code stays on the clipboard.
+const copyTime = time.Minute
+
+// copy puts a code on the clipboard for a while.
+func (d *desktopAgent) copy(digits string) {
+	d.app.Clipboard().SetContent(digits)
+	d.copied = digits
+	d.face.SetCopied(true)
+	d.refresh()
+	time.AfterFunc(copyTime, func() {
+		fyne.Do(func() {
+			if d.copied == digits {
+				d.clearClipboard()
+			}
+		})
+	})
+}
+
+// clearClipboard takes a code off the clipboard, if it is there still.
+func (d *desktopAgent) clearClipboard() {
+	if d.copied != "" && d.app.Clipboard().Content() == d.copied {
+		d.app.Clipboard().SetContent("")
+	}
+	d.copied = ""
+	d.face.SetCopied(false)
+}
+
+// explain adds what to do when the device is not trusted any more.
+func (d *desktopAgent) explain(err error) error {
+	if agent.ReactionTo(err) == agent.Reenroll {
+		return fmt.Errorf("%w. To enrol this machine again, move its directory %s away and start this program again", err, d.dir)
+	}
+	return err
+}

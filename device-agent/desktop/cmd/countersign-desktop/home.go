@@ -1,0 +1,241 @@
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"fyne.io/fyne/v2"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/device-agent/desktop/window"
+	"github.com/countersignd/countersign/device-agent/keystore"
+)
+
+// A home is the window that a person opens: how it stands, the devices, the first
+// start. There is one sheet in it at a time.
+type home struct {
+	d       *desktopAgent
+	window  fyne.Window
+	visible bool                // it is on the screen
+	sheet   func(*window.Sheet) // what is in it
+	live    bool                // the sheet says how it stands, and is drawn anew when that changes
+	kept    bool                // the sheet is shown once, and only its own button leaves it
+	next    func(*window.Sheet) // comes up after a sheet that is kept
+	telling bool                // the sheet tells notices
+	told    map[noticeID]bool
+	shown   string
+}
+
+func newHome(d *desktopAgent) *home {
+	h := &home{d: d, window: d.app.NewWindow("Countersign"), sheet: func(*window.Sheet) {}, told: make(map[noticeID]bool)}
+	h.window.SetPadded(false)
+	h.window.SetFixedSize(true)
+	h.window.CenterOnScreen()
+	h.window.SetCloseIntercept(h.close)
+	h.window.Canvas().SetOnTypedKey(func(e *fyne.KeyEvent) {
+		if e.Name == fyne.KeyEscape {
+			h.close()
+		}
+	})
+	return h
+}
+
+// open brings the window up, with an invitation if there is one.
+func (h *home) open(link string) {
+	if link != "" {
+		h.invited(link)
+	}
+	h.visible = true
+	h.draw()
+	h.window.Show()
+	h.window.RequestFocus() // she opened it herself
+}
+
+func (h *home) close() {
+	if h.kept {
+		return
+	}
+	h.visible = false
+	h.window.Hide()
+	if h.d.agent != nil {
+		h.turnTo(h.status)
+	}
+}
+
+// turnTo puts another sheet up.
+func (h *home) turnTo(sheet func(*window.Sheet)) {
+	if h.kept {
+		h.next = sheet
+		return
+	}
+	h.sheet, h.live = sheet, false
+	h.draw()
+}
+
+// leave leaves a sheet that is shown once, for what has come up meanwhile or else for
+// what comes then.
+func (h *home) leave(then func()) {
+	next := h.next
+	h.kept, h.next = false, nil
+	if next != nil {
+		h.turnTo(next)
+	} else {
+		then()
+	}
+}
+
+// draw draws the sheet anew.
+func (h *home) draw() {
+	s := window.NewSheet(h.d.messages, h.d.palette())
+	h.sheet(s)
+	h.window.SetContent(s.Content())
+	if first := s.First(); first != nil {
+		h.window.Canvas().Focus(first)
+	}
+}
+
+func (h *home) drawIfChanged() {
+	if now := h.oneLine() + strconv.Itoa(h.d.desk.Away(time.Now())) + h.d.desk.Screen().Record; h.live && now != h.shown {
+		h.shown = now
+		h.draw()
+	}
+}
+
+// fail shows what went wrong, and what to do.
+func (h *home) fail(err error) {
+	h.turnTo(func(s *window.Sheet) {
+		s.Title("home.failed")
+		s.Told(h.d.explain(err).Error())
+		if h.d.agent != nil {
+			s.Buttons(window.Button{Label: "home.back", Do: func() { h.turnTo(h.status) }})
+		} else {
+			s.Buttons(window.Button{Label: "home.again", Do: h.d.start}, h.quit())
+		}
+	})
+	h.open("")
+}
+
+// notMe says what "this wasn't me" means for a password.
+func (h *home) notMe(account string) {
+	h.turnTo(func(s *window.Sheet) {
+		s.Title("not-me.title")
+		s.Strong("not-me.advice", "account", account)
+		s.Buttons(window.Button{Label: "home.back", Do: func() { h.turnTo(h.status) }})
+	})
+	h.open("")
+}
+
+func (h *home) quit() window.Button {
+	return window.Button{Label: "home.quit", Do: h.d.app.Quit}
+}
+
+// oneLine says how it stands.
+func (h *home) oneLine() string {
+	d := h.d
+	switch {
+	case d.agent == nil:
+		return d.messages.Say("status.none")
+	case d.ended != nil:
+		return d.messages.Say("status.ended")
+	case d.desk.Screen().Barred != "":
+		return d.messages.Say("status.barred")
+	case d.desk.Screen().Suspended:
+		return d.messages.Say("status.suspended")
+	case d.desk.Screen().Record != "":
+		return d.messages.Say("status.record")
+	case d.desk.Screen().Connected:
+		return d.messages.Say("status.connected")
+	}
+	return d.messages.Say("status.away")
+}
+
+// status says how it stands, and what can be done.
+func (h *home) status(s *window.Sheet) {
+	h.live = true
+	d := h.d
+	s.Title("home.title")
+	switch screen := d.desk.Screen(); {
+	case d.ended != nil:
+		s.Strong("status.ended")
+		s.Told(d.explain(d.ended).Error())
+	case screen.Barred != "":
+		s.Strong("status.barred")
+		s.Told(screen.Barred)
+	case screen.Suspended:
+		s.Strong("status.suspended")
+		s.Say("status.suspended.more")
+	case screen.Connected:
+		s.Strong("status.connected")
+		s.Say("status.connected.more")
+		s.Quiet(screen.Status)
+	default:
+		s.Strong("status.away")
+		s.Say("status.away.more")
+		s.Quiet(screen.Status)
+	}
+	if record := d.desk.Screen().Record; record != "" {
+		s.Rule()
+		s.Strong("status.record")
+		s.Told(record)
+	}
+	state := d.agent.State()
+	s.Rule()
+	s.Field("field.account", state.Account)
+	s.Named("field.device", state.Name, "")
+	s.Words("home.words", state.Device)
+	s.Field("home.keys", d.messages.Say(keysKey(d.dir)))
+	s.Field("home.server", state.Server)
+	if state.Pin != "" {
+		s.Words("home.server-words", state.Pin)
+	}
+	s.Rule()
+	if n := d.desk.Away(time.Now()); n > 0 {
+		s.Buttons(window.Button{Label: "home.show-away", Do: d.bringBack})
+	}
+	s.Buttons(window.Button{Label: "home.code", Do: d.getCode}, window.Button{Label: "home.devices", Do: h.listDevices})
+	s.Buttons(window.Button{Label: "home.recovery", Do: func() { h.turnTo(h.renew) }})
+	s.Buttons(window.Button{Label: "home.close", Do: h.close}, h.quit())
+}
+
+// keysKey says where the keys are, and whether who copies them can use them.
+func keysKey(dir string) string {
+	encrypted, err := keystore.Encrypted(dir)
+	switch {
+	case err != nil:
+		return "keys.missing"
+	case encrypted:
+		return "keys.encrypted"
+	}
+	return "keys.file"
+}
+
+// passphrase asks for the passphrase of the keys.
+func (h *home) passphrase(s *window.Sheet, wrong error) {
+	s.Title("passphrase.title")
+	s.Say("passphrase.why")
+	if wrong != nil {
+		s.Told(wrong.Error())
+	}
+	e := s.Entry("passphrase.label", "", true)
+	unlock := func() { h.d.unlock(e.Text) }
+	e.OnSubmitted = func(string) { unlock() }
+	s.Buttons(window.Button{Label: "passphrase.unlock", Do: unlock}, h.quit())
+}
+
+// enrolled goes on when this device has become a trusted one. Recovery codes are shown
+// now or never.
+func (h *home) enrolled(e agent.Enrolled, passphrase string) {
+	h.d.unlock(passphrase)
+	done := func(s *window.Sheet) {
+		s.Title("done.title")
+		s.Say("done.what", "account", e.Account)
+		s.Fingerprint(e.Device)
+		s.Say("done.next")
+		s.Buttons(window.Button{Label: "done.ok", Do: func() { h.turnTo(h.status) }})
+	}
+	if len(e.RecoveryCodes) > 0 {
+		h.turnTo(h.recoveryCodes(e.State, e.RecoveryCodes, func() { h.turnTo(done) }))
+	} else {
+		h.turnTo(done)
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	_ "embed"
+	"strconv"
+	"time"
+
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/driver/desktop"
+)
+
+//go:embed icon.svg
+var iconSVG []byte
+
+//go:embed icon-away.svg
+var iconAwaySVG []byte
+
+var (
+	icon     = fyne.NewStaticResource("countersign.svg", iconSVG)
+	iconAway = fyne.NewStaticResource("countersign-away.svg", iconAwaySVG)
+)
+
+// A tray is the icon beside the clock, with its menu. Desktops without one show
+// nothing, which is why all of it can be reached from the window, too.
+type tray struct {
+	d     *desktopAgent
+	app   desktop.App // nil if there is none
+	shown string      // what the menu was made of
+}
+
+func newTray(d *desktopAgent) *tray {
+	app, _ := d.app.(desktop.App)
+	return &tray{d: d, app: app}
+}
+
+// draw brings the menu up to date.
+func (t *tray) draw() {
+	if t.app == nil {
+		return
+	}
+	d := t.d
+	status := d.home.oneLine()
+	away := d.desk.Away(time.Now())
+	connected := d.agent != nil && d.ended == nil && d.desk.Screen().Connected
+	if now := status + strconv.Itoa(away) + strconv.FormatBool(d.agent != nil); now == t.shown {
+		return
+	} else {
+		t.shown = now
+	}
+	line := fyne.NewMenuItem(status, nil)
+	line.Disabled = true
+	items := []*fyne.MenuItem{line, fyne.NewMenuItemSeparator()}
+	if away > 0 {
+		items = append(items, fyne.NewMenuItem(d.messages.Say("home.away", "n", strconv.Itoa(away)), d.bringBack))
+	}
+	if d.agent != nil {
+		items = append(items,
+			fyne.NewMenuItem(d.messages.Say("home.code"), d.getCode),
+			fyne.NewMenuItem(d.messages.Say("home.devices"), func() { d.home.open(""); d.home.listDevices() }))
+	}
+	items = append(items,
+		fyne.NewMenuItem(d.messages.Say("home.open"), func() { d.home.open("") }),
+		fyne.NewMenuItemSeparator(),
+		quitItem(d))
+	t.app.SetSystemTrayMenu(fyne.NewMenu("Countersign", items...))
+	if connected {
+		t.app.SetSystemTrayIcon(icon)
+	} else {
+		t.app.SetSystemTrayIcon(iconAway)
+	}
+}
+
+func quitItem(d *desktopAgent) *fyne.MenuItem {
+	item := fyne.NewMenuItem(d.messages.Say("home.quit"), d.app.Quit)
+	item.IsQuit = true // so that the toolkit adds none of its own
+	return item
+}
