@@ -45,6 +45,7 @@ const (
 	EventRecoveryCreated    Event = "recovery.codes_created"
 	EventRecoveryRenewed    Event = "recovery.codes_renewed"
 	EventRecoveryUsed       Event = "recovery.code_used"
+	EventRecoveryVoided     Event = "recovery.codes_voided"
 	EventTrustRequested     Event = "trust.requested"
 	EventSignInBegun        Event = "sign_in.begun"
 	EventSignInAllowed      Event = "sign_in.allowed"
@@ -66,7 +67,7 @@ func Events() []Event {
 		EventServerInitialised, EventServerRestored, EventClockChanged, EventStorageLow, EventStorageFreed, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked, EventDeviceConfirmed,
 		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
-		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
+		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed, EventRecoveryVoided,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
 		EventSourceSilenced, EventLaneSilenced, EventUnlocked,
