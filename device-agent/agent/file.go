@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // maxFile is far more than any of the files here has.
@@ -41,14 +42,14 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: the file is too large to be the agent's: restore it, or enrol this device anew", path)
+		return nil, fmt.Errorf("%s: the file is too large to be the agent's: restore it, or move its directory away and enrol this device anew", path)
 	}
 	return data, nil
 }
 
 // writeFile replaces a file in dir, durably: after a crash there is the old
 // content or the new one, and after writeFile returned nil, the new one. A
-// crash may leave a file *.tmp, which nothing reads.
+// crash may leave a file *.tmp, which nothing reads and [sweep] removes.
 func writeFile(dir, name string, data []byte) error {
 	f, err := os.CreateTemp(dir, name+".*.tmp") // mode 0600
 	if err != nil {
@@ -118,4 +119,18 @@ func lockDir(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("locking the agent's directory: %w", errors.Join(err, f.Close()))
 	}
 	return func() { f.Close() }, nil
+}
+
+// keepFile gives a file in dir a name under which nothing reads it, durably, and
+// returns that name, or "" if there is no such file.
+func keepFile(dir, name string, now time.Time) (string, error) {
+	kept := filepath.Join(dir, name+now.UTC().Format("-20060102T150405.000Z"))
+	err := os.Rename(filepath.Join(dir, name), kept)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return kept, syncDir(dir)
 }

@@ -25,6 +25,8 @@ import (
 //	notices       which notices of the server were shown
 //	lock          held while the files above change
 //	statements.lock  held while a statement is signed and sent
+//	record        what it remembers of the server's record, see record.go
+//	record-alarm  there only if that was changed
 //	keys.pem      or keys.age, see package keystore
 //
 // device.json is written when the keys are durable and before the server is
@@ -91,7 +93,7 @@ func LoadState(dir string) (State, error) {
 	return s, nil
 }
 
-var errState = errors.New("the file is damaged or was written by a newer version: restore it, update this program, or enrol this device anew")
+var errState = errors.New("the file is damaged or was written by a newer version: restore it, update this program, or move its directory away and enrol this device anew")
 
 // parseState is the inverse of encode and accepts nothing but its results.
 func parseState(data []byte) (State, error) {
