@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/server/approval"
 )
 
@@ -146,5 +147,32 @@ func TestA24AStrangerCannotKeepADeviceFromAsking(t *testing.T) {
 		if err := tablet.completeTrust(id, mac.allow(screen.Prompts[0].SignIn)); err != nil {
 			t.Errorf("her device = %v", err)
 		}
+	})
+}
+
+// TestADenialIsOverAfterAnHour: after an hour nothing happens to a sign-in that was
+// denied. It would be on record for ever, where who verifies the record has to
+// remember all sign-ins that something can happen to.
+func TestADenialIsOverAfterAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.account("ada")
+		files := w.application("files")
+		mac := w.enroll("ada")
+		s := w.begin(files, "ada")
+		document := mac.shown(s.ID)
+		if _, err := mac.decide(s.ID, statement.Deny, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(31 * time.Minute)
+		_, err := w.broker.Decide(t.Context(), mac.id, mac.decision(document, statement.Deny, statement.NotMe), "")
+		wantReason(t, "the reason half an hour later", err, approval.ReasonSignInDenied)
+		_, err = w.broker.CancelSignIn(t.Context(), files, s.ID)
+		wantReason(t, "the application's cancelling", err, approval.ReasonSignInDenied)
+		time.Sleep(time.Hour)
+		_, err = w.broker.Decide(t.Context(), mac.id, mac.decision(document, statement.Deny, statement.NotMe), "")
+		wantReason(t, "the reason long afterwards", err, approval.ReasonSignInDenied)
+		_, err = w.broker.CancelSignIn(t.Context(), files, s.ID)
+		wantReason(t, "the application's cancelling long afterwards", err, approval.ReasonSignInDenied)
 	})
 }
