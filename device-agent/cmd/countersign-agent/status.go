@@ -54,8 +54,9 @@ type report struct {
 	Notices     int    `json:"notices"`
 	Problem     string `json:"problem"`
 
-	agent *agent.Agent
-	news  []*countersignv1.Notice
+	opened bool // the keys, so that it is known what they can do
+	agent  *agent.Agent
+	news   []*countersignv1.Notice
 }
 
 // Run reports on this device.
@@ -97,7 +98,7 @@ func (r *report) look(ctx context.Context, env *environment) error {
 		return err
 	}
 	_, err = a.OfflineCode()
-	r.Offline = err == nil
+	r.opened, r.Offline = true, err == nil
 	asked := time.Now()
 	self, err := a.Self(ctx)
 	if err != nil {
@@ -142,8 +143,8 @@ func (r *report) print(env *environment) error {
 		line("fingerprint", r.Fingerprint)
 		line("keys", keysLine(r.Directory))
 	}
-	if r.Phase == agent.Trusted {
-		line("offline codes", map[bool]string{true: "can be made", false: "not yet: run " + program + " code once while the server can be reached"}[r.Offline])
+	if r.opened {
+		line("offline codes", map[bool]string{true: "can be made", false: "not yet: run  " + env.command() + " code  once while the server can be reached"}[r.Offline])
 	}
 	if r.Reachable {
 		line("the server", "answers")
@@ -151,7 +152,7 @@ func (r *report) print(env *environment) error {
 	if r.Trusted {
 		line("trusted", "yes")
 		line("account suspended", map[bool]string{true: "yes", false: "no"}[r.Suspended])
-		line("recovery codes", codesLeftLine(r.CodesLeft))
+		line("recovery codes", env.codesLeftLine(r.CodesLeft))
 		line("clock", clockLine(r.ClockOffset))
 	}
 	return w.Flush()

@@ -60,7 +60,9 @@ What happened since the backup was made is forgotten here. If a device was
 revoked since, revoke it again first:  %s
 then confirm all others:  %s
 An application's token that was replaced since is the old one again: replace it
-once more. An account that was suspended since is active again.
+once more. An account that was suspended since is active again. Invitations and
+recovery codes are void: each owner makes new codes with  countersign-agent
+recovery-codes renew
 `, e.command("device revoke DEVICE"), e.command("restore confirm --all"))
 	return nil
 }
