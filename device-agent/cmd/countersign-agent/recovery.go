@@ -14,8 +14,8 @@ import (
 )
 
 type recoveryCodesCmd struct {
-	Left  recoveryLeftCmd  `cmd:"" default:"withargs" help:"Say how many are left; this is what recovery-codes alone does."`
-	Renew recoveryRenewCmd `cmd:"" help:"Make ten new ones, and show them. All older ones stop working."`
+	Left  recoveryLeftCmd  `cmd:"" default:"withargs" help:"Say how many recovery codes are left; recovery-codes alone does this."`
+	Renew recoveryRenewCmd `cmd:"" help:"Make ten new recovery codes, and show them. All older ones stop working."`
 }
 
 type recoveryLeftCmd struct {
