@@ -132,7 +132,7 @@ func (b *Broker) notTheLast(tx Tx, a *Account, now time.Time) error {
 type rings struct{ devices, signIns []string }
 
 // revoke ends the trust in a device: what it allowed and was not used yet is
-// void, and so is the code it asked for. Revoking a revoked device changes
+// void, and so are the codes it asked for. Revoking a revoked device changes
 // nothing. The caller rings afterwards.
 func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
 	if d.State == DeviceRevoked {
@@ -156,6 +156,9 @@ func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings
 	}
 	r.Event, r.Account, r.Device = EventDeviceRevoked, a.Name, d.ID
 	if _, err := record(tx, now, r); err != nil {
+		return err
+	}
+	if err := b.voidRenewed(tx, now, d, r.Actor); err != nil {
 		return err
 	}
 	asked, err := load[requestedCode](tx, bucketRequestedCodes, a.Name)
