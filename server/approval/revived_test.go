@@ -1,6 +1,7 @@
 package approval_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,4 +176,40 @@ func TestADenialIsOverAfterAnHour(t *testing.T) {
 		_, err = w.broker.CancelSignIn(t.Context(), files, s.ID)
 		wantReason(t, "the application's cancelling long afterwards", err, approval.ReasonSignInDenied)
 	})
+}
+
+// TestA12ACopiedKeyShowsThoughNothingCanBeDone: a thief with a copy of all keys
+// allows his own sign-in and is in. The owner's Deny comes too late, and her
+// counter does not rise.
+func TestA12ACopiedKeyShowsThoughNothingCanBeDone(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	mac, phone := w.enroll("ada"), w.enroll("ada")
+	thief := *mac
+	s := w.begin(files, "ada")
+	document := mac.shown(s.ID)
+	if err := w.verify(files, s, thief.allow(s.ID)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.broker.Decide(t.Context(), mac.id, mac.decision(document, statement.Deny, statement.NotMe), "")
+	wantReason(t, "the owner's Deny", err, approval.ReasonCounterReused)
+	if told := phone.told(); !slices.Contains(told, "device.counter_reused Mac mini") {
+		t.Errorf("the other device is told %q, want that the key was copied", told)
+	}
+}
+
+// TestA12ACopiedKeyShowsThoughNothingIsRevoked is the same of a revocation.
+func TestA12ACopiedKeyShowsThoughNothingIsRevoked(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	mac, phone := w.enroll("ada"), w.enroll("ada")
+	thief := *mac
+	if err := thief.unlock(); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, "revoking nothing that is there", mac.revoke(keyID(t, newKey(t))), approval.ReasonCounterReused)
+	if told := phone.told(); !slices.Contains(told, "device.counter_reused Mac mini") {
+		t.Errorf("the other device is told %q, want that the key was copied", told)
+	}
 }

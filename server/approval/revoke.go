@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -47,10 +48,19 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 			return err
 		}
 		if t == nil || t.Account != c.device.Account {
+			if refusal != nil {
+				refusal = errOutdated // there is nothing to do, but what was noted stays
+				return nil
+			}
 			return refuse(ReasonNoSuchDevice, "There is no such device in this account.")
 		}
 		if t.ID == device { // the caller is trusted, so that only its own revocation can leave nobody
-			if err := b.notTheLast(tx, c.account, now); err != nil {
+			err := b.notTheLast(tx, c.account, now)
+			if refusal != nil && errors.Is(err, &Error{Reason: ReasonLastDevice}) {
+				refusal = errOutdated // likewise
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		}
