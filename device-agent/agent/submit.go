@@ -45,6 +45,7 @@ func (a *Agent) alone(ctx context.Context) (done func(), err error) {
 func submit[R any](ctx context.Context, a *Agent, s submission[R], connect func(context.Context) (*Conn, error)) (R, error) {
 	var none R
 	var lastErr error
+	lost := false // an answer, so that it may have counted
 	pause := backoff{max: maxDecisionPause}
 	for {
 		conn, err := connect(ctx)
@@ -52,7 +53,7 @@ func submit[R any](ctx context.Context, a *Agent, s submission[R], connect func(
 			if lastErr == nil { // nothing was sent
 				return none, err
 			}
-			return none, gaveUp(lastErr)
+			return none, unanswered(lastErr, lost)
 		}
 		response, err := s.attempt(ctx, a, conn)
 		if err == nil {
@@ -74,10 +75,31 @@ func submit[R any](ctx context.Context, a *Agent, s submission[R], connect func(
 		if ReactionTo(err) != Retry {
 			return none, lastErr
 		}
+		lost = lost || !refusedForNow(err)
 		if sleep(ctx, pause.next()) != nil {
-			return none, gaveUp(lastErr)
+			return none, unanswered(lastErr, lost)
 		}
 	}
+}
+
+// refusedForNow reports whether the server said that this device does not count
+// at present, which a person can change. Nothing came of the call.
+func refusedForNow(err error) bool {
+	switch Reason(err) {
+	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_DORMANT,
+		countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED:
+		return true
+	}
+	return false
+}
+
+// unanswered is the error of a statement that was not handed in in time.
+func unanswered(lastErr error, lost bool) error {
+	if lost {
+		return gaveUp(lastErr)
+	}
+	return lastErr
 }
 
 // A localError is one of this machine's disk or keys: to try again is no use.

@@ -29,6 +29,38 @@ func another(t *testing.T, f *fakeServer, a *Agent) *Agent {
 	return b
 }
 
+// A device that does not count at present is told that, and not that it may have
+// counted. Where an answer was lost before, it may have.
+func TestRefusedForNowIsNoDoubt(t *testing.T) {
+	for _, test := range []struct {
+		lost bool
+		want bool
+	}{{false, false}, {true, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t)
+			a := trustedAgent(t, f, "ada")
+			d, stop := running(t, a)
+			signIn := f.begin("ada")
+			d.waitFor(t, "the prompt", prompts(1))
+			lose := test.lost
+			f.change(func() {
+				f.before = func(string) error {
+					if lose {
+						lose = false
+						return reject(codes.Unavailable, pb.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "Stopping.")
+					}
+					return reject(codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED, "Nobody has confirmed this device.")
+				}
+			})
+			_, err := a.Answer(t.Context(), shown(a, signIn.id), statement.Allow, "")
+			if Reason(err) != pb.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED || strings.Contains(err.Error(), "Whether it counted") != test.want {
+				t.Errorf("Answer with an answer lost before %v = %v", test.lost, err)
+			}
+			stop()
+		})
+	}
+}
+
 func TestNewCode(t *testing.T) {
 	f := newFake(t)
 	a := trustedAgent(t, f, "ada")

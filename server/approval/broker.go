@@ -217,7 +217,10 @@ func (b *Broker) trustedIDs(tx Tx, account string, now time.Time) []string {
 // nobodyToAsk says why an account has no trusted device.
 func (b *Broker) nobodyToAsk(tx Tx, account string, now time.Time) error {
 	for _, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
-		if d := parseStanding(standing); d.At(now, b.restored) == DeviceDormant {
+		switch d := parseStanding(standing); d.At(now, b.restored) {
+		case DeviceUnconfirmed:
+			return refuse(ReasonNoTrustedDevice, "The server was restored from a backup, and no device of the account %s was confirmed since, so none can be asked. An administrator must confirm one.", account)
+		case DeviceDormant:
 			return refuse(ReasonNoTrustedDevice, "No device of the account %s was seen for 90 days, so none counts and none can be asked. Its owner must ask an administrator to readmit one, or enrol one.", account)
 		}
 	}

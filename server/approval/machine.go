@@ -129,7 +129,7 @@ func (s SignIn) try(st step, now time.Time) (SignIn, error) {
 		return s, nil
 	}
 	if left := s.TriesLeft(); left > 0 {
-		e := refuse(ReasonCodeWrong, "That code is wrong. Look at the device that allowed the sign-in and type its six digits again.")
+		e := refuse(ReasonCodeWrong, "That code is wrong. Look at the device that allowed it and type its six digits again.")
 		if st.offline {
 			e = refuse(ReasonCodeWrong, "That code is wrong, too old, or was used before. Wait until the device makes the next one and type its eight digits.")
 		}

@@ -54,4 +54,4 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 }
 
 // renamedTo is what the record says behind the old name.
-func renamedTo(name string) string { return " → " + name }
+func renamedTo(name string) string { return " -> " + name }

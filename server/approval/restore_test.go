@@ -2,6 +2,7 @@ package approval_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,9 @@ func TestA13AnOldBackupIsRestored(t *testing.T) {
 		wantReason(t, "revoking by the revoked device", phone.revoke(mac.id), approval.ReasonDeviceUnconfirmed)
 		_, err = w.broker.BeginSignIn(t.Context(), files, approval.Request{Account: "ada"})
 		wantReason(t, "a new sign-in", err, approval.ReasonNoTrustedDevice)
+		if err == nil || !strings.Contains(err.Error(), "An administrator must confirm one") {
+			t.Errorf("a new sign-in = %v, want what ends it", err)
+		}
 
 		// Another start does not end it, and a person can.
 		w.restart()

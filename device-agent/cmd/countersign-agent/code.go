@@ -43,7 +43,7 @@ func (c *codeCmd) Run(ctx context.Context, env *environment) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil && agent.Unreachable(err):
-		fmt.Fprintf(env.err, "%v\n", err)
+		env.say(env.err, "%v\n", err)
 		return c.offline(env, a)
 	case err != nil:
 		return explain(err)
@@ -52,11 +52,10 @@ func (c *codeCmd) Run(ctx context.Context, env *environment) error {
 	if c.JSON {
 		return env.printJSON(map[string]any{"code": got.Digits, "account": account, "expires": got.ExpireTime.Unix(), "offline": false})
 	}
-	_, err = fmt.Fprintf(env.out, `code: %s
+	return env.say(env.out, `code: %s
 good for %s, once, for a sign-in of %s: the next one, or one that is open or was denied by accident
 Never read this code to anyone who called you.
 `, code.Group(got.Digits), left(time.Until(got.ExpireTime)), account)
-	return err
 }
 
 // offline makes a code without the server.
@@ -71,12 +70,12 @@ func (c *codeCmd) offline(env *environment, a *agent.Agent) error {
 			"code": got.Digits, "account": account, "expires": got.ExpireTime.Unix(), "offline": true, "clock_offset": ahead,
 		})
 	}
-	fmt.Fprintf(env.out, `code: %s
+	env.say(env.out, `code: %s
 an offline code: made by this device without the server; type all eight digits, where the application takes such codes
 good for %s, then the next one comes; once, for a sign-in of %s
 `, code.Group(got.Digits), left(time.Until(got.ExpireTime)), account)
 	if ahead != 0 {
-		fmt.Fprintf(env.out, "clock: %s when it last answered, which is allowed for; if the clock was set since, connect once\n", clockLine(ahead))
+		env.say(env.out, "clock: %s when it last answered, which is allowed for; if the clock was set since, connect once\n", clockLine(ahead))
 	}
 	_, err = fmt.Fprintln(env.out, "Never read this code to anyone who called you.")
 	return err

@@ -16,7 +16,7 @@ import (
 )
 
 type devicesCmd struct {
-	List   devicesListCmd   `cmd:"" default:"withargs" help:"List them; this is what devices alone does."`
+	List   devicesListCmd   `cmd:"" default:"withargs" help:"List the account's devices; devices alone does this."`
 	Rename devicesRenameCmd `cmd:"" help:"Give this device another name."`
 	Revoke devicesRevokeCmd `cmd:"" help:"End the trust in a device, for good."`
 

@@ -99,8 +99,8 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 // sayOlder says that there are other devices of this one's name.
 func sayOlder(env *environment, namesakes []*pb.Device) {
 	for _, d := range namesakes {
-		fmt.Fprintf(env.out, `There is another device of the same name, last seen %s: %s (%s, %s).
-It stays as it was. If it is gone, or is this one before it was wiped, revoke it:
+		env.say(env.out, `There is another device of the same name, last seen %s: %s (%s, %s). It stays as it was. If it is gone, or is this one before it was wiped, revoke it:
+
   %s devices revoke %s
 
 `, local(d.GetLastSeenTime()), text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId()), env.command(), shortID(d))
@@ -124,8 +124,7 @@ func sayTrusted(env *environment, state agent.State, besides func() error) error
 	if err := besides(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(env.out, "Next, and whenever this machine is on:  %s run\n", env.command())
-	return err
+	return env.say(env.out, "Next, and whenever this machine is on:\n\n  %s run\n", env.command())
 }
 
 func (c *enrollCmd) link(ctx context.Context, env *environment) (invitation.Link, error) {

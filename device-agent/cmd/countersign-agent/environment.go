@@ -149,6 +149,30 @@ func (env *environment) width() int {
 	return width
 }
 
+// say prints text for people. Lines that do not fit the terminal are broken between
+// words, but for those that begin with a space: these are to be copied, or tables.
+func (env *environment) say(w io.Writer, format string, args ...any) error {
+	width := 0
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+			width = n
+		}
+	}
+	_, err := io.WriteString(w, filled(fmt.Sprintf(format, args...), width))
+	return err
+}
+
+// filled breaks the lines of s that are longer than width columns, as say does.
+func filled(s string, width int) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(line, " ") {
+			lines[i] = strings.Join(hanging("", line, width), "\n")
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 // printHanging prints s behind first, in lines that fit the terminal.
 func (env *environment) printHanging(first, s string) {
 	for _, line := range hanging(first, s, env.width()) {

@@ -62,7 +62,7 @@ leave it running:
   countersign-agent enroll 'countersign://…'
   countersign-agent run
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 3 this device is not trusted (not enrolled, revoked, waiting after a recovery, or its keys are in use elsewhere). sign-in and enroll have others besides.`
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 this device is not trusted (not enrolled, revoked, does not count at present, or its keys are gone or in use elsewhere). sign-in and enroll have others besides.`
 
 type cli struct {
 	Dir string `env:"COUNTERSIGN_AGENT_DIR" default:"${dir}" type:"path" placeholder:"DIR" help:"Directory of this device: its keys and what it is (default: ${dir})."`
@@ -105,7 +105,7 @@ func run(ctx context.Context, args []string, env *environment) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(env.err, "%s: %v (see %s --help)\n", program, err, program)
+		env.say(env.err, "%s: %v (see %s --help)\n", program, err, program)
 		return exitUsage
 	}
 	env.dir = c.Dir
@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string, env *environment) int {
 		if ctx.Err() != nil { // whatever it was doing
 			err = errors.New("stopped")
 		}
-		fmt.Fprintf(env.err, "%s: %v\n", program, err)
+		env.say(env.err, "%s: %v\n", program, err)
 		return exitCode(err)
 	}
 	return 0

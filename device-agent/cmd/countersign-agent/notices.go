@@ -116,9 +116,9 @@ func sentence(n *countersignv1.Notice, self string) string {
 		if n.GetAddress() != "" {
 			from = text.Isolate(n.GetAddress())
 		}
-		return "“This wasn't me” was said on " + by + ": what asks from " + from + " does not ring for 20 minutes. Somebody may know the password: change it where it is used."
+		return "“This wasn't me” was said on " + saidOn(n, self) + ": what asks from " + from + " does not ring for 20 minutes. Somebody may know the password: change it where it is used."
 	case "account.strangers_silenced":
-		return "“This wasn't me” was said twice, the last time on " + by + ": who did not sign in to this account lately does not ring for an hour. Somebody may know the password: change it where it is used."
+		return "“This wasn't me” was said twice, the last time on " + saidOn(n, self) + ": who did not sign in to this account lately does not ring for an hour. Somebody may know the password: change it where it is used."
 	case "account.unlocked":
 		return "Wrong codes, gaps and silences were forgotten, as asked by " + by + because + "."
 	case "device.enrolled":
@@ -165,6 +165,15 @@ func deviceWords(n *countersignv1.Notice, self string) string {
 		words += ", which is this device"
 	}
 	return words
+}
+
+// saidOn names the device that said "this wasn't me", after which it is the server
+// that silences somebody.
+func saidOn(n *countersignv1.Notice, self string) string {
+	if n.GetDeviceId() == self {
+		return "this device"
+	}
+	return "the device " + text.Isolate(n.GetDeviceName())
 }
 
 // actorOf says who did what a notice tells.

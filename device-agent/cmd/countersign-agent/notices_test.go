@@ -141,6 +141,21 @@ func TestA18HostileNotices(t *testing.T) {
 	}
 }
 
+// It is a person who says that it wasn't her, on a device, though it is the server
+// that silences.
+func TestWhereItWasSaid(t *testing.T) {
+	n := exampleNotice(1)
+	n.ActorKind, n.ActorId, n.ActorName = "server", "", ""
+	for _, n.Event = range []string{"account.source_silenced", "account.strangers_silenced"} {
+		if got := sentence(n, n.GetDeviceId()); !strings.Contains(got, " on this device: ") {
+			t.Errorf("on that device: %s", got)
+		}
+		if got := sentence(n, strings.Repeat("b", 52)); !strings.Contains(got, " on the device \u2068“Phone 1”\u2069: ") {
+			t.Errorf("on another device: %s", got)
+		}
+	}
+}
+
 // status and notices tell what happened, the one once.
 func TestStatusTellsNotices(t *testing.T) {
 	f := newFake(t)

@@ -11,7 +11,7 @@ import (
 )
 
 type recordCmd struct {
-	Show   recordShowCmd   `cmd:"" default:"withargs" help:"Say it; this is what record alone does."`
+	Show   recordShowCmd   `cmd:"" default:"withargs" help:"Say whether the server's record is what this device remembers; record alone does this."`
 	Accept recordAcceptCmd `cmd:"" help:"Take the server's record as it is now, after it was changed or set back."`
 }
 

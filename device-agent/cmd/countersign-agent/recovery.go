@@ -14,8 +14,8 @@ import (
 )
 
 type recoveryCodesCmd struct {
-	Left  recoveryLeftCmd  `cmd:"" default:"withargs" help:"Say how many are left; this is what recovery-codes alone does."`
-	Renew recoveryRenewCmd `cmd:"" help:"Make ten new ones, and show them. All older ones stop working."`
+	Left  recoveryLeftCmd  `cmd:"" default:"withargs" help:"Say how many recovery codes are left; recovery-codes alone does this."`
+	Renew recoveryRenewCmd `cmd:"" help:"Make ten new recovery codes, and show them. All older ones stop working."`
 }
 
 type recoveryLeftCmd struct {
@@ -45,21 +45,20 @@ func (c *recoveryLeftCmd) Run(ctx context.Context, env *environment) error {
 	if c.JSON {
 		return env.printJSON(map[string]any{"account": account, "left": left})
 	}
-	_, err = fmt.Fprintf(env.out, "Recovery codes of %s: %s\n", account, codesLeftLine(left))
-	return err
+	return env.say(env.out, "Recovery codes of %s: %s\n", account, env.codesLeftLine(left))
 }
 
 // fewCodes is how many codes are few enough to say so.
 const fewCodes = 2
 
 // codesLeftLine says how many codes are left and, if they are few, what to do.
-func codesLeftLine(left int32) string {
+func (env *environment) codesLeftLine(left int32) string {
 	words := fmt.Sprintf("%d left", left)
 	if left == 0 {
 		words = "NONE LEFT: if you lose your devices, only an administrator can help"
 	}
 	if left <= fewCodes {
-		words += "; make new ones:  " + program + " recovery-codes renew"
+		words += "; make new ones:  " + env.command() + " recovery-codes renew"
 	}
 	return words
 }
@@ -127,23 +126,20 @@ func showRecoveryCodes(env *environment, state agent.State, codes []string) erro
 	if state.Pin == "" {
 		how += " --roots"
 	}
-	fmt.Fprintf(env.out, `
-Each works once, on a new device, when you have no trusted one left. Keep them on paper,
-away from your devices: whoever has one can enrol a device in your name. Write down, too,
-how to use them%s:
+	env.say(env.out, `
+Each works once, on a new device, when you have no trusted one left. Keep them on paper, away from your devices: whoever has one can enrol a device in your name. Write down, too, how to use them%s:
 
   %s
 `, map[bool]string{true: ", and the words that the server's key must have then"}[state.Pin != ""], how)
 	if state.Pin != "" {
 		fmt.Fprintf(env.out, "  %s\n", agent.Fingerprint(state.Pin))
 	}
-	_, err := fmt.Fprintf(env.out, `
+	return env.say(env.out, `
 If they are lost or used up, this makes new ones, and all older ones stop working:
 
   %s recovery-codes renew
 
 `, env.command())
-	return err
 }
 
 // recover enrols this device with a recovery code, or goes on with that.
@@ -170,7 +166,7 @@ func (c *enrollCmd) recover(ctx context.Context, env *environment) error {
 // useCode asks for a recovery code until one is taken.
 func useCode(ctx context.Context, env *environment, r *agent.Recovery) error {
 	if env.tty != nil {
-		fmt.Fprintf(env.err, "Take one of the recovery codes of %s that you wrote down. It has 16 letters and digits; it\ndoes not matter whether they are capitals, nor where the hyphens are.\n", r.State().Account)
+		env.say(env.err, "Take one of the recovery codes of %s that you wrote down. It has 16 letters and digits; it does not matter whether they are capitals, nor where the hyphens are.\n", r.State().Account)
 	}
 	for {
 		if env.tty != nil {
@@ -184,14 +180,14 @@ func useCode(ctx context.Context, env *environment, r *agent.Recovery) error {
 			return err
 		}
 		if _, err := recovery.Parse(line); err != nil { // not sent
-			fmt.Fprintf(env.err, "%v\n", err)
+			env.say(env.err, "%v\n", err)
 			continue
 		}
 		err = r.Use(ctx, line)
 		if agent.Reason(err) != pb.ErrorReason_ERROR_REASON_RECOVERY_CODE_INVALID {
 			return recoveryRefusal(err)
 		}
-		fmt.Fprintf(env.err, "%v.\n", err)
+		env.say(env.err, "%v.\n", err)
 	}
 }
 
@@ -205,27 +201,27 @@ func recoveryRefusal(err error) error {
 
 // sayRecovered says on the device itself that a recovery code was used.
 func sayRecovered(env *environment, r *agent.Recovery) error {
-	_, err := fmt.Fprintf(env.out, `One of the recovery codes was used for this. It works no more: cross it out. This is on
-record, and the other devices of %s are told. Codes that are not used yet: %s
+	return env.say(env.out, `One of the recovery codes was used for this. It works no more: cross it out. This is on record, and the other devices of %s are told. Codes that are not used yet: %s
 
-`, r.State().Account, codesLeftLine(int32(r.CodesLeft())))
-	return err
+`, r.State().Account, env.codesLeftLine(int32(r.CodesLeft())))
 }
 
 // sayWaiting says until when this device waits.
 func sayWaiting(env *environment, r *agent.Recovery) error {
 	state := r.State()
-	_, err := fmt.Fprintf(env.out, `The recovery code was taken, and works no more: cross it out. Codes left: %d
+	err := env.say(env.out, `The recovery code was taken, and works no more: cross it out. Codes left: %d
 
-This device is not trusted yet: it has to wait until %s. Until then
-the other devices of %s, and an administrator, see that it waits and can revoke it.
+This device is not trusted yet: it has to wait until %s. Until then the other devices of %s, and an administrator, see that it waits and can revoke it.
 
   account      %s
   server       %s
   device       %s
   fingerprint  %s
 
-Then, or now if this machine stays on:  %s run
+Then, or now if this machine stays on:
+
+  %s run
+
 `, r.CodesLeft(), local64(state.TrustTime), state.Account, state.Account, state.Server, text.Isolate(state.Name), agent.Fingerprint(state.Device), env.command())
 	if err != nil {
 		return err

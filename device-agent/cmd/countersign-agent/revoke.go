@@ -84,9 +84,9 @@ func (c *devicesRevokeCmd) Run(ctx context.Context, env *environment) error {
 	if _, err := a.Revoke(revoking, d.GetId(), c.Reason); err != nil {
 		return explain(err)
 	}
-	fmt.Fprintf(env.out, "Revoked: %s. It gets no request any more, and nothing that it allowed or allows counts.\n", text.Isolate(d.GetName()))
+	env.say(env.out, "Revoked: %s. It gets no request any more, and nothing that it allowed or allows counts.\n", text.Isolate(d.GetName()))
 	if self {
-		fmt.Fprintf(env.out, "This was the device you are using. Its directory %s can be removed.\n", text.Escape(env.dir))
+		env.say(env.out, "This was the device you are using. Its directory %s can be removed.\n", text.Escape(env.dir))
 	}
 	return nil
 }
@@ -112,8 +112,7 @@ func sayLast(ctx context.Context, env *environment, a *agent.Agent) error {
 	if left == 0 {
 		return fmt.Errorf("this is the last trusted device of %s, and there are no recovery codes, so nobody could get in afterwards: make some first with  %s recovery-codes renew, or ask an administrator", account, env.command())
 	}
-	fmt.Fprintf(env.err, "This is the last trusted device of %s. Afterwards only one of its %d recovery codes, or\nan administrator, brings the account back. Are the codes at hand?\n", account, left)
-	return nil
+	return env.say(env.err, "This is the last trusted device of %s. Afterwards only one of its %d recovery codes, or an administrator, brings the account back. Are the codes at hand?\n", account, left)
 }
 
 // confirmDevice asks a question about a device on the terminal.

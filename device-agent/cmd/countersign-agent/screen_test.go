@@ -291,3 +291,17 @@ func TestHostileCandidate(t *testing.T) {
 		}
 	}
 }
+
+// What is printed fits the terminal, without a broken word, and what is to be
+// copied is left as it is.
+func TestPrintedLinesFit(t *testing.T) {
+	const command = "  countersign-agent --dir /home/ada/.config/countersign-laptop recovery-codes renew"
+	const text = "This device has to wait until 2026-11-23 02:47:14. Until then the other devices see it.\n\n" + command + "\nCode: "
+	if got := filled(text, 0); got != text {
+		t.Errorf("filled where there is no terminal = %q", got)
+	}
+	const want = "This device has to wait until\n  2026-11-23 02:47:14. Until then the\n  other devices see it.\n\n" + command + "\nCode: "
+	if got := filled(text, 40); got != want {
+		t.Errorf("filled in 40 columns = %q, want %q", got, want)
+	}
+}

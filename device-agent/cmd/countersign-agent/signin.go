@@ -156,7 +156,7 @@ func (v *visit) begin(ctx context.Context) error {
 	fmt.Fprintf(v.out, "sign-in: %s\n", v.signIn.GetId())
 	fmt.Fprintf(v.out, "asked: %d of %d trusted devices are connected\n", v.signIn.GetConnectedDevices(), v.signIn.GetTrustedDevices())
 	if silent := v.signIn.GetSilent(); silent != "" {
-		fmt.Fprintf(v.out, "not rung: %s. Look at the agent on a trusted device, where the request is waiting, or get a code there:  %s code\n", silences[silent], program)
+		v.env.say(v.out, "not rung: %s. Look at the agent on a trusted device, where the request is waiting, or get a code there:  %s code\n", silences[silent], program)
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (v *visit) deniedOnly() bool {
 }
 
 func (v *visit) tellDenied() {
-	fmt.Fprintf(v.out, "denied on a trusted device. If that was by accident, type the code that  %s code  shows on one\n", program)
+	v.env.say(v.out, "denied on a trusted device. If that was by accident, type the code that  %s code  shows on one\n", program)
 }
 
 // watch waits until the sign-in is no longer in a state.
@@ -275,7 +275,7 @@ func (v *visit) verify(ctx context.Context) (*pb.VerifySignInResponse, error) {
 		if !again || v.command.Code != "" {
 			return nil, err
 		}
-		fmt.Fprintf(v.env.err, "%v\n", err)
+		v.env.say(v.env.err, "%v\n", err)
 	}
 }
 

@@ -57,8 +57,9 @@ type report struct {
 	Notices     int    `json:"notices"`
 	Problem     string `json:"problem"`
 
-	agent *agent.Agent
-	news  []*countersignv1.Notice
+	opened bool // the keys, so that it is known what they can do
+	agent  *agent.Agent
+	news   []*countersignv1.Notice
 }
 
 // Run reports on this device.
@@ -101,7 +102,7 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	}
 	r.lookAtRecord(agent.LoadRecord(env.dir)) // and once more when the server has answered
 	_, err = a.OfflineCode()
-	r.Offline = err == nil
+	r.opened, r.Offline = true, err == nil
 	asked := time.Now()
 	self, err := a.Self(ctx)
 	if err != nil {
@@ -160,8 +161,8 @@ func (r *report) print(env *environment) error {
 		line("fingerprint", r.Fingerprint)
 		line("keys", keysLine(r.Directory))
 	}
-	if r.Phase == agent.Trusted {
-		line("offline codes", map[bool]string{true: "can be made", false: "not yet: run " + program + " code once while the server can be reached"}[r.Offline])
+	if r.opened {
+		line("offline codes", map[bool]string{true: "can be made", false: "not yet: run  " + env.command() + " code  once while the server can be reached"}[r.Offline])
 	}
 	if r.Reachable {
 		line("the server", "answers")
@@ -169,7 +170,7 @@ func (r *report) print(env *environment) error {
 	if r.Trusted {
 		line("trusted", "yes")
 		line("account suspended", map[bool]string{true: "yes", false: "no"}[r.Suspended])
-		line("recovery codes", codesLeftLine(r.CodesLeft))
+		line("recovery codes", env.codesLeftLine(r.CodesLeft))
 		line("clock", clockLine(r.ClockOffset))
 	}
 	line("the server's record", recordLine(r))

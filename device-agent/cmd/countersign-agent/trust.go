@@ -25,8 +25,7 @@ func (c *enrollCmd) askTrust(ctx context.Context, env *environment) error {
 	}
 	state := candidate.State()
 	if state.Phase != agent.Trusted {
-		fmt.Fprintf(env.out, `Asked the trusted devices of %s to trust this one. (If there is no such account or
-device, or if they were asked too often lately, nobody sees it: the server does not tell.)
+		env.say(env.out, `Asked the trusted devices of %s to trust this one. (If there is no such account or device, or if they were asked too often lately, nobody sees it: the server does not tell.)
 
   server       %s
   device       %s (%s)
@@ -78,7 +77,7 @@ func complete(ctx context.Context, env *environment, candidate *agent.Candidate)
 		}
 		digits, err := code.Parse(line)
 		if err != nil { // not sent, as it would use up a try
-			fmt.Fprintf(env.err, "%v\n", err)
+			env.say(env.err, "%v\n", err)
 			continue
 		}
 		state, err := candidate.Complete(ctx, digits)
@@ -89,9 +88,9 @@ func complete(ctx context.Context, env *environment, candidate *agent.Candidate)
 		case errors.Is(err, agent.ErrRequestOver):
 			return agent.State{}, trustRefusal(err)
 		case reason == pb.ErrorReason_ERROR_REASON_SIGN_IN_PENDING:
-			fmt.Fprintln(env.err, "Nobody has allowed it yet, so there is no code. When a trusted device shows one, type it.")
+			env.say(env.err, "Nobody has allowed it yet, so there is no code. When a trusted device shows one, type it.\n")
 		case reason == pb.ErrorReason_ERROR_REASON_CODE_WRONG:
-			fmt.Fprintf(env.err, "%v. Tries left: %s\n", err, text.Escape(agent.Metadata(err, "tries_left")))
+			env.say(env.err, "%v. Tries left: %s\n", err, text.Escape(agent.Metadata(err, "tries_left")))
 		default:
 			return agent.State{}, trustRefusal(err)
 		}
@@ -128,13 +127,11 @@ func (c *enrollCmd) server(ctx context.Context, env *environment) (agent.Server,
 	if err != nil {
 		return agent.Server{}, err
 	}
-	compare := "On a device that is trusted already,  " + program + ` status  shows the server's key in the same
-words. If they differ, somebody stands between, and would get to know your code.`
+	compare := "On a device that is trusted already,  " + program + " status  shows the server's key in the same words. If they differ, somebody stands between, and would get to know your code."
 	if c.Recovery {
-		compare = `The same words were shown below your recovery codes. If they differ, somebody stands
-between, and would get to know your code.`
+		compare = "The same words were shown below your recovery codes. If they differ, somebody stands between, and would get to know your code."
 	}
-	fmt.Fprintf(env.err, `The server at %s shows this key:
+	env.say(env.err, `The server at %s shows this key:
 
   %s
 
@@ -153,7 +150,7 @@ between, and would get to know your code.`
 
 // confirm asks a question on the terminal. Whatever is not a yes is a no.
 func (env *environment) confirm(ctx context.Context, question string) (bool, error) {
-	fmt.Fprintf(env.err, "%s [y/N] ", question)
+	env.say(env.err, "%s [y/N] ", question)
 	line, err := env.readLine(ctx)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 type unlockCmd struct{}
 
@@ -25,6 +22,5 @@ func (unlockCmd) Run(ctx context.Context, env *environment) error {
 	if err := a.Unlock(ctx); err != nil {
 		return explain(err)
 	}
-	_, err = fmt.Fprintf(env.out, "Unlocked: the wrong codes, gaps and silences of %s are forgotten. If the codes were not yours, change the password.\n", a.State().Account)
-	return err
+	return env.say(env.out, "Unlocked: the wrong codes, gaps and silences of %s are forgotten. If somebody else typed the codes or asked, change the password.\n", a.State().Account)
 }

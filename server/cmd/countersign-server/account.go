@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
@@ -15,6 +16,9 @@ type jsonFlag struct {
 const accountHelp = `
 
 With --json: {"name", "state": "active" or "suspended", "created", "suspended", "suspend_reason", "trusted_devices", "recovery_codes_left", "recovery_codes_made"}`
+
+// accountWithLanes lacks its last brace, for what else there is.
+var accountWithLanes = strings.TrimSuffix(accountHelp, "}") + ", " + lanesHelp
 
 type accountJSON struct {
 	Name           string `json:"name"`
@@ -109,7 +113,7 @@ type accountShowCmd struct {
 
 // Help implements [kong.HelpProvider].
 func (accountShowCmd) Help() string {
-	return accountHelp[2:] + lanesHelp + ` and "devices", each as device show prints it.`
+	return accountWithLanes[2:] + `, "devices": [...]}; devices as device show prints them.`
 }
 
 // Run shows an account.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -183,7 +185,7 @@ func (c *appSetCmd) Run(env *environment) error {
 	return env.administer(func(ctx context.Context, admin pb.AdminServiceClient) error {
 		resp, err := admin.SetApplicationPolicy(ctx, &pb.SetApplicationPolicyRequest{Id: c.ID, Policy: policy})
 		if err != nil {
-			return err
+			return policyFlag(err)
 		}
 		if c.JSON {
 			return env.printJSON(policyOf(resp.GetApplication()))
@@ -199,6 +201,16 @@ func (c *appSetCmd) Run(env *environment) error {
 		s.line("Offline codes", yesNo(p.GetOfflineCodes()))
 		return s.flush()
 	})
+}
+
+// policyFlag puts a flag's name in place of the field's that the server names.
+func policyFlag(err error) error {
+	field, words, _ := strings.Cut(status.Convert(err).Message(), ": ")
+	name, found := strings.CutPrefix(field, "policy.")
+	if !found {
+		return err
+	}
+	return fmt.Errorf("--%s: %s", strings.ReplaceAll(name, "_", "-"), words)
 }
 
 func yesNo(b bool) string {

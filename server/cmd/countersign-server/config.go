@@ -127,6 +127,8 @@ func (s settings) check() error {
 		return fmt.Errorf("min_free is %d, want 1 to %d (MiB)", s.MinFree, maxMinFree)
 	case s.RecoveryWait < 0 || s.RecoveryWait > 7*24*time.Hour:
 		return fmt.Errorf("recovery_wait is %v, want 0 to 168h (7 days)", s.RecoveryWait)
+	case s.Limits.lowest() < 0:
+		return errors.New("a limit is negative: leave it out for the built-in one")
 	case s.LogFormat != "text" && s.LogFormat != "json":
 		return fmt.Errorf("log_format is %q, want text or json", s.LogFormat)
 	case level.UnmarshalText([]byte(s.LogLevel)) != nil:
@@ -169,6 +171,10 @@ func publicAddress(address net.Addr) (string, error) {
 	}
 	public := net.JoinHostPort(host, port)
 	return public, checkPublicAddress(public)
+}
+
+func (l limitsSettings) lowest() int {
+	return min(l.AcceptRate, l.SourceRate, l.Strangers, l.StrangersPerSource, l.StrangerCallRate, l.DeviceConnections, l.ApplicationConnections)
 }
 
 func (l limitsSettings) limits() server.Limits {

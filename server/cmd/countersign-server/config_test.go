@@ -41,6 +41,20 @@ func TestEverySettingIsMerged(t *testing.T) {
 	}
 }
 
+// Each limit that is negative is refused before anything is made.
+func TestNegativeLimits(t *testing.T) {
+	for i := range reflect.TypeFor[limitsSettings]().NumField() {
+		s := builtIn()
+		if err := s.check(); err != nil {
+			t.Fatalf("check of what is built in = %v", err)
+		}
+		reflect.ValueOf(&s.Limits).Elem().Field(i).SetInt(-1)
+		if err := s.check(); err == nil {
+			t.Errorf("check with a negative %s = nil, want an error", reflect.TypeFor[limitsSettings]().Field(i).Name)
+		}
+	}
+}
+
 func TestEveryLimitIsPassedOn(t *testing.T) {
 	var l limitsSettings
 	fill(reflect.ValueOf(&l).Elem(), 7)

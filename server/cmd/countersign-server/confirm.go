@@ -61,6 +61,11 @@ revoked since, revoke it again first:  %s
 then confirm all others:  %s
 An application's token that was replaced since is the old one again: replace it
 once more. An account that was suspended since is active again.
+Invitations and recovery codes are void. Each owner, on a device that counts,
+makes new codes and, if it warns of the record, takes that as it is now:
+
+  countersign-agent recovery-codes renew
+  countersign-agent record accept
 `, e.command("device revoke DEVICE"), e.command("restore confirm --all"))
 	return nil
 }

@@ -67,14 +67,14 @@ func (c *inviteCreateCmd) Run(env *environment) error {
 		if c.QR || !c.NoQR && isTerminal(env.out) { // first, so that the link stays in sight
 			fmt.Fprintln(env.out, code.terminal())
 		}
-		fmt.Fprintf(env.out, "Invitation for one device of %s, good for %s, until %s:\n\n%s\n\n",
-			safe(c.Account), inWordsDuration(c.Lifetime), local(resp.GetExpireTime()), resp.GetLink())
+		fmt.Fprintf(env.out, "Invitation for one device of %s, until %s (%s):\n\n%s\n\n",
+			safe(c.Account), local(resp.GetExpireTime()), inWordsDuration(c.Lifetime), resp.GetLink())
 		if c.PNG != "" {
 			fmt.Fprintf(env.out, "The QR code is in %s. Delete it when the device is enrolled.\n", c.PNG)
 		}
 		fmt.Fprintf(env.out, "On the new device, run  countersign-agent enroll  with this link.\n"+
-			"Whoever opens it first is trusted: hand it over so that nobody else sees it, and compare\n"+
-			"the fingerprint that the device shows then with  %s\n", env.command("device list", safe(c.Account)))
+			"Whoever opens it first is trusted: hand it over so that nobody else sees it,\n"+
+			"and compare the fingerprint that the device shows then with\n\n  %s\n", env.command("device list", safe(c.Account)))
 		return nil
 	})
 }

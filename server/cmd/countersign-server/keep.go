@@ -53,7 +53,7 @@ func (c *backupCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(map[string]any{"file": c.File, "size_bytes": resp.GetSizeBytes()})
 		}
-		fmt.Fprintf(env.out, "Wrote %s, %d bytes, and checked it. The directory secrets/ is not in it: keep a copy of that in another place.\n", c.File, resp.GetSizeBytes())
+		fmt.Fprintf(env.out, "Wrote %s, %d bytes, and checked it.\nThe directory secrets/ is not in it: keep a copy of that in another place.\n", c.File, resp.GetSizeBytes())
 		return nil
 	})
 }

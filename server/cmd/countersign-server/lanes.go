@@ -8,7 +8,7 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const lanesHelp = `, "lanes": [{"lane": "known", "unknown" or "enrolment", "rung", "failures_day", "failures_month", "closed", "barred_until", "silent_until"}], "silenced_sources": [{"source", "until"}]`
+const lanesHelp = `"lanes": [{"lane": "known", "unknown" or "enrolment", "rung", "failures_day", "failures_month", "closed", "barred_until", "silent_until"}], "silenced_sources": [{"source", "until"}]`
 
 type lanesJSON struct {
 	Lanes   []laneJSON   `json:"lanes"`
@@ -56,7 +56,7 @@ func showLanes(env *environment, a *pb.Account) error {
 		return err
 	}
 	for _, s := range a.GetSilencedSources() {
-		fmt.Fprintf(env.out, "Does not ring until %s, because the owner said that it was not her: %s\n", local(s.GetUntilTime()), safe(s.GetSource()))
+		fmt.Fprintf(env.out, "Silent until %s, after \"this wasn't me\": %s\n", local(s.GetUntilTime()), safe(s.GetSource()))
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ type accountUnlockCmd struct {
 
 // Help implements [kong.HelpProvider].
 func (accountUnlockCmd) Help() string {
-	return "After too many wrong codes, none is compared for a while, or until this; after \"this wasn't me\", strangers do not ring for a while. This forgets both, for all lanes. Its owner can do the same with  countersign-agent unlock. If somebody guesses, have the password changed first." + accountHelp + lanesHelp
+	return "After too many wrong codes, none is compared for a while, or until this; after \"this wasn't me\", strangers do not ring for a while. This forgets both, for all lanes. Its owner can do the same with  countersign-agent unlock. If somebody guesses, have the password changed first." + accountWithLanes + "}"
 }
 
 // Run unlocks an account.

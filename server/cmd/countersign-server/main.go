@@ -50,7 +50,7 @@ type cli struct {
 		Unlock  accountUnlockCmd  `cmd:"" help:"Forget an account's wrong codes, gaps and silences."`
 		Suspend accountSuspendCmd `cmd:"" help:"Stop everything for an account. Its devices stay enrolled."`
 		Resume  accountResumeCmd  `cmd:"" help:"Undo suspend."`
-	} `cmd:"" help:"The people: add, list, show, suspend, resume."`
+	} `cmd:"" help:"The people: add, list, show, unlock, suspend, resume."`
 
 	Invite struct {
 		Create inviteCreateCmd `cmd:"" help:"Make an invitation: a link that enrols one trusted device, once."`

@@ -177,7 +177,10 @@ func showSignIn(env *environment, signIn *pb.SignIn) error {
 	s.line("Decided by device", short(signIn.GetDecidedBy()))
 	s.line("Reason of the denial", safe(signIn.GetDenyReason()))
 	s.line("Called off because", safe(signIn.GetCancelCause()))
-	s.line("Wrong codes left", fmt.Sprint(signIn.GetTriesLeft()))
+	switch signIn.GetState() {
+	case pb.SignInState_SIGN_IN_STATE_PENDING, pb.SignInState_SIGN_IN_STATE_APPROVED:
+		s.line("Tries left", fmt.Sprint(signIn.GetTriesLeft()))
+	}
 	return s.flush()
 }
 

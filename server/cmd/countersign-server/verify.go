@@ -273,7 +273,7 @@ func printResult(out io.Writer, r audit.Result, whole bool) {
 	if r.More > 0 {
 		fmt.Fprintf(out, "… and %d more\n", r.More)
 	}
-	fmt.Fprintf(out, "%d records, %d signatures", r.Records, r.Statements)
+	fmt.Fprintf(out, "%s, %s", counted(int(r.Records), "record"), counted(int(r.Statements), "signature"))
 	if whole && len(r.Findings) == 0 {
 		fmt.Fprintf(out, ", consistent with the checkpoint of %s", r.Head.Time.Format("2006-01-02 15:04:05 UTC"))
 	}
