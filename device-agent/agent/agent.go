@@ -123,8 +123,8 @@ type Agent struct {
 }
 
 // Open makes an Agent for the trusted device in dir. The error wraps
-// [ErrNotEnrolled] if there is none or its enrolment is not finished, and the
-// errors of [keystore.Open] if its keys cannot be used. Open does not use the
+// [ErrNotEnrolled] if there is none or its enrolment is not finished, [ErrLost] if
+// its keys or its counter are gone, and the errors of [keystore.Open] if its keys cannot be used. Open does not use the
 // network. The Agent needs no closing; what it opens, [Agent.Run] closes.
 func Open(dir, passphrase string) (*Agent, error) {
 	state, err := LoadState(dir)
@@ -132,13 +132,12 @@ func Open(dir, passphrase string) (*Agent, error) {
 		return nil, err
 	}
 	if state.Phase != Trusted {
-		return nil, fmt.Errorf("%w: it was begun and not finished: run countersign-agent enroll again, alone", ErrNotEnrolled)
+		return nil, &explained{"the enrolment that was begun in " + dir + " is not finished: run countersign-agent enroll again, alone", ErrNotEnrolled}
+	}
+	if err := whole(dir, state); err != nil {
+		return nil, err
 	}
 	keys, err := keystore.Open(dir, passphrase)
-	if errors.Is(err, keystore.ErrNoKeys) {
-		return nil, &explained{fmt.Sprintf("%s: the keys of this device are gone, and it is nothing without them: move the directory away and enrol it anew, "+
-			"which makes new keys; then revoke the old device (%s) on another one, or have an administrator do it", dir, Fingerprint(state.Device)), err}
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +150,7 @@ func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
 		return nil, fmt.Errorf("looking at the identity key: %w", err)
 	}
 	if device != state.Device {
-		return nil, fmt.Errorf("%s: the keys are not those of the device that %s names: restore both from one backup, or enrol this device anew", dir, stateName)
+		return nil, fmt.Errorf("%s: the keys are not those of the device that %s names: restore both from one backup, or move it away and enrol this device anew", dir, stateName)
 	}
 	approvalKey, err := pin.KeyID(keys.Approval.Public())
 	if err != nil {

@@ -55,7 +55,7 @@ func nextCounter(dir string) (uint64, error) {
 func readCounter(dir string) (uint64, error) {
 	data, err := readFile(filepath.Join(dir, counterName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("the file that counts this device's statements is missing: restore it, or enrol this device anew: %w", err)
+		return 0, lost(dir, "the file that counts this device's statements is gone", err)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("reading the counter: %w", err)
@@ -71,7 +71,7 @@ func readCounter(dir string) (uint64, error) {
 }
 
 func damagedCounter(dir string) error {
-	return fmt.Errorf("%s: the file that counts this device's statements is damaged: restore it, or enrol this device anew", filepath.Join(dir, counterName))
+	return lost(dir, "the file that counts this device's statements is damaged", errors.New(counterName))
 }
 
 func writeCounter(dir string, n uint64) error {

@@ -127,7 +127,7 @@ func TestDamagedCounter(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := nextCounter(dir); err == nil || !strings.Contains(err.Error(), "enrol this device anew") {
+		if n, err := nextCounter(dir); err == nil || !strings.Contains(err.Error(), "directory away and enrol") {
 			t.Errorf("nextCounter(%.20q) = %d, %v; want a refusal that says what to do", content, n, err)
 		}
 		if err := startCounter(dir); err == nil {

@@ -117,13 +117,17 @@ func dial(server Server, cert *tls.Certificate, dialer func(context.Context, str
 // attempt.
 func (c *Conn) Ready(ctx context.Context) error {
 	c.Connect()
-	for {
+	for first := true; ; first = false {
 		state := c.GetState()
-		switch state {
-		case connectivity.Ready:
+		switch {
+		case state == connectivity.Ready:
 			return nil
-		case connectivity.TransientFailure, connectivity.Shutdown:
+		case state == connectivity.TransientFailure, state == connectivity.Shutdown:
 			return c.Explain(errors.New("the connection failed"))
+		case state == connectivity.Idle && !first:
+			// It was ready, for less time than it takes to look. Nobody but us
+			// would make it connect again, so there is nothing to wait for.
+			return c.Explain(errors.New("it was closed at once"))
 		}
 		if !c.WaitForStateChange(ctx, state) {
 			return c.Explain(ctx.Err())

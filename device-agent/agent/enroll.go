@@ -17,7 +17,7 @@ import (
 )
 
 // ErrEnrolled is wrapped when a directory holds a trusted device already.
-var ErrEnrolled = errors.New("this device is enrolled already; to enrol another one on this machine, give it a directory of its own with --dir; if this one was revoked, move its directory away first")
+var ErrEnrolled = errors.New("this device is enrolled already; to enrol another one on this machine, give it a directory of its own with --dir; to enrol this one anew, because it was revoked or its files were damaged, move its directory away first")
 
 // enrollPatience is how long an unreachable server is asked again.
 const enrollPatience = 20 * time.Second
@@ -116,7 +116,13 @@ func (e Enrollment) begin() (*Agent, error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := sweep(e.Dir); err != nil {
+		return nil, err
+	}
 	begun, err := LoadState(e.Dir)
+	if err == nil {
+		err = whole(e.Dir, begun)
+	}
 	switch {
 	case errors.Is(err, ErrNotEnrolled):
 		if e.Link == (invitation.Link{}) {
@@ -269,23 +275,30 @@ func (a *Agent) ask(ctx context.Context, conn *Conn, refused error) (*countersig
 		if err := a.forget(); err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w. Then run countersign-agent enroll with the new invitation", refused)
+		if Reason(refused) == countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE {
+			return nil, fmt.Errorf("%w: move %s away, or choose another directory with --dir", refused, a.dir)
+		}
+		return nil, fmt.Errorf("%w. If it was used, and not by you, somebody else may be trusted in your place: "+
+			"the administrator's list of devices shows it. With the new invitation, run countersign-agent enroll again", refused)
 	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_REVOKED:
 		return nil, conn.Explain(err)
 	}
 	return nil, fmt.Errorf("%w. Whether an earlier attempt succeeded is not known: %w", refused, conn.Explain(err))
 }
 
-// forget removes what was begun, unless another process has finished it. The
-// keys stay.
+// forget removes what was begun, unless another process has begun something else
+// or finished meanwhile. The keys stay.
 func (a *Agent) forget() error {
 	unlock, err := lockDir(a.dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if now, err := LoadState(a.dir); err == nil && now.Phase == Trusted {
+	switch now, err := LoadState(a.dir); {
+	case err == nil && now.Phase == Trusted:
 		return fmt.Errorf("%s: %w", a.dir, ErrEnrolled)
+	case err != nil || now != a.state:
+		return nil
 	}
 	return removeFile(a.dir, stateName)
 }
@@ -305,6 +318,9 @@ func (a *Agent) trusted(device *countersignv1.Device) (State, error) {
 	defer unlock()
 	state := a.state
 	state.Phase, state.Invitation, state.Account = Trusted, "", device.GetAccount()
+	if name := device.GetName(); validName(name) == nil {
+		state.Name = name // it may have been enrolled before, under another one
+	}
 	state.Request, state.RequestExpires, state.TrustTime = "", 0, 0
 	if err := state.save(a.dir); err != nil {
 		return State{}, fmt.Errorf("the server trusts this device, but this was not written down: run countersign-agent enroll again, alone: %w", err)

@@ -188,7 +188,7 @@ func TestEnrollRefusedInvitation(t *testing.T) {
 	used := f.invite("ada")
 	f.change(func() { f.usedBy[used.Token] = "somebody" })
 	_, err := enrollAt(t.Context(), f, dir, used)
-	if Reason(err) != pb.ErrorReason_ERROR_REASON_INVITATION_INVALID || !strings.Contains(err.Error(), "with the new invitation") {
+	if Reason(err) != pb.ErrorReason_ERROR_REASON_INVITATION_INVALID || !strings.Contains(err.Error(), "With the new invitation, run countersign-agent enroll") {
 		t.Fatalf("Enroll = %v", err)
 	}
 	if _, err := LoadState(dir); !errors.Is(err, ErrNotEnrolled) {

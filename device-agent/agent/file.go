@@ -41,14 +41,14 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: the file is too large to be the agent's: restore it, or enrol this device anew", path)
+		return nil, fmt.Errorf("%s: the file is too large to be the agent's: restore it, or move its directory away and enrol this device anew", path)
 	}
 	return data, nil
 }
 
 // writeFile replaces a file in dir, durably: after a crash there is the old
 // content or the new one, and after writeFile returned nil, the new one. A
-// crash may leave a file *.tmp, which nothing reads.
+// crash may leave a file *.tmp, which nothing reads and [sweep] removes.
 func writeFile(dir, name string, data []byte) error {
 	f, err := os.CreateTemp(dir, name+".*.tmp") // mode 0600
 	if err != nil {

@@ -63,10 +63,10 @@ func Recover(ctx context.Context, in Asking) (*Recovery, error) {
 			return r, err
 		}
 		// The code has never come there.
-		a.state.TrustTime = 0
 		if err := a.forget(); err != nil {
 			return nil, err
 		}
+		a.state.TrustTime = 0
 	}
 	if a.state, err = a.inDeployment(ctx, conn); err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func LoadState(dir string) (State, error) {
 	return s, nil
 }
 
-var errState = errors.New("the file is damaged or was written by a newer version: restore it, update this program, or enrol this device anew")
+var errState = errors.New("the file is damaged or was written by a newer version: restore it, update this program, or move its directory away and enrol this device anew")
 
 // parseState is the inverse of encode and accepts nothing but its results.
 func parseState(data []byte) (State, error) {

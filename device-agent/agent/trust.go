@@ -92,7 +92,7 @@ func Ask(ctx context.Context, in Asking) (*Candidate, error) {
 		err = fmt.Errorf("%w. To go on, run countersign-agent enroll again", err)
 	}
 	if Reason(err) == countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE {
-		err = fmt.Errorf("%w: choose another directory with --dir", err)
+		err = a.trustedBefore(ctx, conn, err)
 	}
 	if err != nil {
 		return nil, err
@@ -119,7 +119,13 @@ func (in Asking) begin(phase string) (a *Agent, begun State, err error) {
 		return nil, State{}, err
 	}
 	defer unlock()
+	if err := sweep(in.Dir); err != nil {
+		return nil, State{}, err
+	}
 	begun, err = LoadState(in.Dir)
+	if err == nil {
+		err = whole(in.Dir, begun)
+	}
 	switch {
 	case errors.Is(err, ErrNotEnrolled):
 		if in.Server == (Server{}) {
@@ -184,6 +190,20 @@ func (in Asking) keys() (*keystore.Keys, error) {
 		return nil, err
 	}
 	return keys, startCounter(in.Dir)
+}
+
+// trustedBefore finds out whether keys that the server knows are this device's, and
+// trusted for the account already: if its directory lost all else, or if another
+// process finished here meanwhile.
+func (a *Agent) trustedBefore(ctx context.Context, conn *Conn, refused error) error {
+	device, err := a.self(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if device == nil {
+		return fmt.Errorf("%w: move %s away, or choose another directory with --dir", refused, a.dir)
+	}
+	return a.becomeTrusted(device)
 }
 
 // self returns what the server has of this device, or nil if it trusts it not.
@@ -313,6 +333,8 @@ func (c *Candidate) Complete(ctx context.Context, code string) (State, error) {
 	switch reason := Reason(err); {
 	case err == nil:
 		err = a.becomeTrusted(device)
+	case reason == countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE:
+		err = a.trustedBefore(ctx, conn, err)
 	case reason == countersignv1.ErrorReason_ERROR_REASON_SIGN_IN_EXPIRED,
 		reason == countersignv1.ErrorReason_ERROR_REASON_TOO_MANY_TRIES,
 		reason == countersignv1.ErrorReason_ERROR_REASON_CODE_WRONG && !moreTries(err):

@@ -17,7 +17,7 @@ import (
 	"github.com/countersignd/countersign/internal/pin"
 )
 
-var errDamaged = errors.New("the file with the keys is damaged: restore it, or enrol this device anew")
+var errDamaged = errors.New("the file with the keys is damaged: restore it, or move its directory away and enrol this device anew")
 
 const (
 	pemType   = "PRIVATE KEY"     // PKCS#8 (RFC 7468, 10)

@@ -66,27 +66,39 @@ func (h *house) must(err error) {
 	}
 }
 
-// start starts the server on the address that it had before.
+// command is how the server is started, on the address that it had before.
+func (h *house) command() []string {
+	return []string{"serve", "--data-dir", h.data, "--listen", h.address, "--devices-per-account", "100"}
+}
+
 func (h *house) start() {
 	h.t.Helper()
-	h.server = exec.Command(filepath.Join(bin, "countersign-server"), "serve", "--data-dir", h.data, "--listen", h.address,
-		"--devices-per-account", "100")
+	h.must(h.restart())
+}
+
+// restart starts the server; it may be called from any goroutine.
+func (h *house) restart() error {
+	h.server = exec.Command(filepath.Join(bin, "countersign-server"), h.command()...)
 	h.server.Stderr = os.Stderr
 	if !testing.Verbose() {
 		h.server.Stderr = io.Discard
 	}
 	out, err := h.server.StdoutPipe()
-	h.must(err)
-	h.must(h.server.Start())
+	if err != nil {
+		return err
+	}
+	if err := h.server.Start(); err != nil {
+		return err
+	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if _, address, ready := strings.Cut(lines.Text(), "ready, listening on "); ready {
 			h.address = address
 			go io.Copy(io.Discard, out)
-			return
+			return nil
 		}
 	}
-	h.t.Fatalf("the server ended before it was ready: %v", h.server.Wait())
+	return fmt.Errorf("the server ended before it was ready: %v", h.server.Wait())
 }
 
 func (h *house) kill() {
@@ -94,23 +106,24 @@ func (h *house) kill() {
 	h.server.Wait()
 }
 
-// enroll enrols a device of the account and returns its directory.
-func (h *house) enroll(account string) (string, error) {
+// enroll enrols a device of the account and returns its directory, and the recovery
+// codes that came with the first one.
+func (h *house) enroll(account string) (dir string, codes []string, err error) {
 	ctx := h.t.Context()
 	invited, err := h.admin.CreateInvitation(ctx, &pb.CreateInvitationRequest{Account: account})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	link, err := invitation.Parse(invited.GetLink())
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(h.data), "agent")
+	dir, err = os.MkdirTemp(filepath.Dir(h.data), "agent")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	_, err = agent.Enroll(ctx, agent.Enrollment{Dir: dir, Link: link, Name: "Device of " + account, Kind: "other"})
-	return dir, err
+	enrolled, err := agent.Enroll(ctx, agent.Enrollment{Dir: dir, Link: link, Name: "Device of " + account, Kind: "other"})
+	return dir, enrolled.RecoveryCodes, err
 }
 
 // crowd enrols n devices, at most per to an account, and runs an agent for each.
@@ -127,7 +140,7 @@ func (h *house) crowd(n, per int) []*watcher {
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			dir, err := h.enroll(account(i / per))
+			dir, _, err := h.enroll(account(i / per))
 			if err == nil {
 				all[i], err = watch(h.t, dir)
 			}

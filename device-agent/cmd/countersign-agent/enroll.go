@@ -84,6 +84,9 @@ func (c *enrollCmd) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	enrolled, err := agent.Enroll(ctx, agent.Enrollment{Dir: env.dir, Passphrase: passphrase, Link: link, Name: name, Kind: c.Kind})
+	if agent.Reason(err) == pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED {
+		return explain(err)
+	}
 	if err != nil {
 		return err
 	}

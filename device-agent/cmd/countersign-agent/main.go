@@ -11,7 +11,7 @@
 //	1  it failed; standard error says why
 //	2  the command line is wrong
 //	3  this device is not trusted: it is not enrolled, was revoked, does not
-//	   count at present, or its keys are in use by another process
+//	   count at present, or its keys are gone or in use by another process
 //	4  sign-in: denied
 //	5  sign-in, enroll: nobody answered in time, or it was cancelled
 //	6  sign-in, enroll: the code was wrong, and there are no more tries or no other code
@@ -31,7 +31,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/countersignd/countersign/device-agent/agent"
-	"github.com/countersignd/countersign/device-agent/keystore"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -124,7 +123,7 @@ func exitCode(err error) int {
 	if exit, ok := errors.AsType[exitErr](err); ok {
 		return exit.code
 	}
-	if errors.Is(err, agent.ErrNotEnrolled) || errors.Is(err, keystore.ErrNoKeys) {
+	if errors.Is(err, agent.ErrNotEnrolled) || errors.Is(err, agent.ErrLost) {
 		return exitNotTrusted
 	}
 	switch agent.Reason(err) {

@@ -84,7 +84,7 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	}
 	r.Phase, r.Account, r.Server = state.Phase, state.Account, state.Server
 	r.Device, r.Fingerprint, r.Name, r.Kind = state.Device, agent.Fingerprint(state.Device), state.Name, state.Kind
-	if r.Encrypted, err = keystore.Encrypted(env.dir); err != nil {
+	if r.Encrypted, err = keystore.Encrypted(env.dir); err != nil && !errors.Is(err, keystore.ErrNoKeys) {
 		return err
 	}
 	r.KeyStorage = "file"

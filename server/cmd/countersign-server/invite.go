@@ -72,7 +72,9 @@ func (c *inviteCreateCmd) Run(env *environment) error {
 		if c.PNG != "" {
 			fmt.Fprintf(env.out, "The QR code is in %s. Delete it when the device is enrolled.\n", c.PNG)
 		}
-		fmt.Fprintln(env.out, "On the new device, run  countersign-agent enroll  with this link.\nWhoever opens it first is trusted: hand it over so that nobody else sees it.")
+		fmt.Fprintf(env.out, "On the new device, run  countersign-agent enroll  with this link.\n"+
+			"Whoever opens it first is trusted: hand it over so that nobody else sees it, and compare\n"+
+			"the fingerprint that the device shows then with  %s\n", env.command("device list", safe(c.Account)))
 		return nil
 	})
 }
