@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/server/approval"
@@ -236,11 +237,50 @@ func (a *adminService) GetSignIn(ctx context.Context, req *pb.GetSignInRequest) 
 
 // ListAuditRecords implements the API.
 func (a *adminService) ListAuditRecords(ctx context.Context, req *pb.ListAuditRecordsRequest) (*pb.ListAuditRecordsResponse, error) {
-	records, next, err := a.administrator(ctx).ListRecords(ctx, req.GetAccount(), page(req))
+	f, err := recordFilter(req)
+	if err != nil {
+		return nil, err
+	}
+	records, next, err := a.administrator(ctx).ListRecords(ctx, f, page(req))
 	if err != nil {
 		return nil, err
 	}
 	return &pb.ListAuditRecordsResponse{Records: recordMessages(records), NextPageToken: next}, nil
+}
+
+// recordFilter returns what a request asks for.
+func recordFilter(req *pb.ListAuditRecordsRequest) (approval.RecordFilter, error) {
+	f := approval.RecordFilter{
+		Account: req.GetAccount(), Device: req.GetDevice(), Application: req.GetApplication(),
+		Event: approval.Event(req.GetEvent()), OldestFirst: req.GetOldestFirst(),
+	}
+	for _, bound := range []struct {
+		field string
+		given *timestamppb.Timestamp
+		to    *time.Time
+	}{{"since_time", req.GetSinceTime(), &f.Since}, {"until_time", req.GetUntilTime(), &f.Until}} {
+		if bound.given == nil {
+			continue
+		}
+		if bound.given.CheckValid() != nil {
+			return f, invalidField(bound.field, "want a moment between the years 1 and 9999")
+		}
+		*bound.to = bound.given.AsTime()
+	}
+	return f, nil
+}
+
+// GetCheckpoint implements the API.
+func (a *adminService) GetCheckpoint(ctx context.Context, _ *pb.GetCheckpointRequest) (*pb.GetCheckpointResponse, error) {
+	c, size, err := a.server.broker.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := checkpointMessage(c)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetCheckpointResponse{Checkpoint: m, Size: size}, nil
 }
 
 // GetKeys implements the API.

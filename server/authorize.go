@@ -61,6 +61,8 @@ var methods = map[string]method{
 	"/countersign.v1.DeviceService/UpdateDevice":        {device, true},
 	"/countersign.v1.DeviceService/GetSelf":             {device, false},
 
+	"/countersign.v1.DeviceService/GetConsistencyProof": {device, false},
+
 	"/countersign.v1.SignInService/BeginSignIn":  {application, true},
 	"/countersign.v1.SignInService/WatchSignIn":  {application, false},
 	"/countersign.v1.SignInService/VerifySignIn": {application, true},
@@ -88,6 +90,7 @@ var methods = map[string]method{
 	"/countersign.v1.AdminService/ListSignIns":            {administrator, false},
 	"/countersign.v1.AdminService/GetSignIn":              {administrator, false},
 	"/countersign.v1.AdminService/ListAuditRecords":       {administrator, false},
+	"/countersign.v1.AdminService/GetCheckpoint":          {administrator, false},
 	"/countersign.v1.AdminService/GetKeys":                {administrator, false},
 	"/countersign.v1.AdminService/Backup":                 {administrator, true},
 

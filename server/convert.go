@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/countersignd/countersign/internal/audit"
 	"github.com/countersignd/countersign/internal/statement"
 	"github.com/countersignd/countersign/server/approval"
 
@@ -289,7 +290,7 @@ func policyChange(m *pb.ApplicationPolicy) (func(*approval.Policy), error) {
 	}, nil
 }
 
-func recordMessages(records []approval.Record) []*pb.AuditRecord {
+func recordMessages(records []approval.Entry) []*pb.AuditRecord {
 	messages := make([]*pb.AuditRecord, len(records))
 	for i, r := range records {
 		messages[i] = &pb.AuditRecord{
@@ -304,16 +305,22 @@ func recordMessages(records []approval.Record) []*pb.AuditRecord {
 			Address:     r.Address,
 			Detail:      r.Detail,
 			Statement:   r.Statement,
+			Document:    r.Document,
 		}
 	}
 	return messages
+}
+
+func checkpointMessage(c audit.Checkpoint) (*pb.Checkpoint, error) {
+	key, err := jwkJSON(c.Key)
+	return &pb.Checkpoint{Statement: c.Statement, Key: key}, err
 }
 
 // jwkJSON returns a key as a JSON Web Key.
 func jwkJSON(key statement.JWK) (string, error) {
 	b, err := json.Marshal(key)
 	if err != nil {
-		return "", fmt.Errorf("encoding the approval key: %w", err)
+		return "", fmt.Errorf("encoding a public key: %w", err)
 	}
 	return string(b), nil
 }

@@ -161,6 +161,14 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
+	checkpoint, _, err := d.server.broker.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	newest, err := checkpointMessage(checkpoint)
+	if err != nil {
+		return nil, err
+	}
 	return &pb.GetSelfResponse{
 		Device:            d.server.deviceMessage(&self.Device),
 		AccountSuspended:  self.Suspended,
@@ -168,8 +176,18 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		ServerTime:        timestamp(d.server.broker.Now()),
 		RecoveryCodesLeft: int32(self.RecoveryCodes),
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
+		Checkpoint:        newest,
 		Notices:           noticeMessages(self.Notices),
 	}, nil
+}
+
+// GetConsistencyProof implements the API.
+func (d *deviceService) GetConsistencyProof(ctx context.Context, req *pb.GetConsistencyProofRequest) (*pb.GetConsistencyProofResponse, error) {
+	hashes, err := d.server.broker.ConsistencyProof(ctx, callerOf(ctx).device, req.GetOldSize(), req.GetNewSize())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetConsistencyProofResponse{Hashes: hashes}, nil
 }
 
 type signInService struct {

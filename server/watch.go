@@ -47,6 +47,7 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 	defer d.server.seenLast(ctx, who.device)
 
 	var last *pb.WatchPromptsResponse
+	var covered uint64 // size of the record in the checkpoint that was sent last
 	var sent, seen time.Time
 	seen = d.server.broker.Now()
 	for {
@@ -55,9 +56,23 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 			return err
 		}
 		now := d.server.broker.Now()
-		if message := promptsMessage(screen); last == nil || now.Sub(sent) >= heartbeat || !proto.Equal(message, last) {
+		message := promptsMessage(screen)
+		changed := last == nil || !proto.Equal(message, last)
+		if changed || now.Sub(sent) >= heartbeat {
 			timed := proto.CloneOf(message)
 			timed.ServerTime = timestamp(now)
+			if changed {
+				checkpoint, size, err := d.server.broker.Checkpoint(ctx)
+				if err != nil {
+					return err
+				}
+				if size > covered {
+					if timed.Checkpoint, err = checkpointMessage(checkpoint); err != nil {
+						return err
+					}
+					covered = size
+				}
+			}
 			if err := d.server.send(ctx, stream, timed); err != nil {
 				if err == error(errSlowReader) {
 					time.AfterFunc(cutAfter, func() { who.conn.Close() })

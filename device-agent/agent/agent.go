@@ -57,6 +57,7 @@ type Screen struct {
 	Connected bool     // the server answers; if not, nobody is asked here
 	Barred    string   // why this device does not count at present, in the server's words, or ""
 	Status    string   // one line: the connection, and what is wrong
+	Record    string   // what is wrong with the server's record of what happened, or ""
 
 	// Notices are what happened to the account and was not shown on this
 	// device yet, oldest first. Who has shown them says so: [Agent.NoticesShown].
@@ -111,6 +112,8 @@ type Agent struct {
 	signing chan struct{}
 	// bell has one slot; it is rung when the screen may have changed.
 	bell chan struct{}
+	// showings has one slot: what the stream last said of the server's record.
+	showings chan showing
 
 	mu       sync.Mutex
 	conn     *Conn              // of the stream that stands; nil while there is none
@@ -120,6 +123,8 @@ type Agent struct {
 	status   string
 	barred   string // what Screen.Barred says
 	shown    mark   // up to which notice was shown
+
+	recordTrouble string // what is wrong with the server's record, or ""
 }
 
 // Open makes an Agent for the trusted device in dir. The error wraps
@@ -174,6 +179,7 @@ func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
 		clocks:      readClocks,
 		signing:     make(chan struct{}, 1),
 		bell:        make(chan struct{}, 1),
+		showings:    make(chan showing, 1),
 		up:          make(chan struct{}),
 		answered:    make(map[string]*answer),
 		shown:       shown,

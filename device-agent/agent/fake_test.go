@@ -53,6 +53,7 @@ type fakeServer struct {
 	usedBy      map[string]string // token → device
 	devices     map[string]*fakeDevice
 	signIns     []*fakeSignIn
+	record      *fakeRecord // nil: it shows none
 	requests    []*fakeRequest
 	codes       []string        // recovery codes, of whatever account
 	spent       map[string]bool // of codes
@@ -67,6 +68,7 @@ type fakeServer struct {
 	before    func(method string) error // may refuse a call before it has an effect
 	after     func(method string) error // may lose the answer of one that had
 	streamErr error                     // ends every stream
+	always    bool                      // each message has a checkpoint, not only the first
 }
 
 type fakeDevice struct {
@@ -131,6 +133,7 @@ func newFake(t *testing.T) *fakeServer {
 		devices: make(map[string]*fakeDevice), changed: make(chan struct{}),
 		before: func(string) error { return nil }, after: func(string) error { return nil },
 	}
+	f.record = newFakeRecord(t, 3)
 	f.start()
 	t.Cleanup(f.stop)
 	return f
@@ -292,14 +295,14 @@ func (f *fakeServer) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.Get
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSelfResponse{Device: d.Device, DeploymentId: deployment, ServerTime: timestamppb.New(f.now()), OfflineSecret: d.offline()}, nil
+	return &pb.GetSelfResponse{Device: d.Device, DeploymentId: deployment, ServerTime: timestamppb.New(f.now()), OfflineSecret: d.offline(), Checkpoint: f.record.checkpoint()}, nil
 }
 
 func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]) error {
 	f.mu.Lock()
 	f.streams++
 	f.mu.Unlock()
-	for {
+	for first := true; ; first = false {
 		f.mu.Lock()
 		d, err := f.deviceLocked(stream.Context())
 		if err == nil {
@@ -310,6 +313,9 @@ func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerS
 			return err
 		}
 		m := f.setLocked(d)
+		if first || f.always {
+			m.Checkpoint = f.record.checkpoint()
+		}
 		changed, heartbeat := f.changed, f.heartbeat
 		f.mu.Unlock()
 		if err := stream.Send(m); err != nil {

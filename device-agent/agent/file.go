@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // maxFile is far more than any of the files here has.
@@ -100,4 +101,18 @@ func lockDir(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("locking the agent's directory: %w", errors.Join(err, f.Close()))
 	}
 	return func() { f.Close() }, nil
+}
+
+// keepFile gives a file in dir a name under which nothing reads it, durably, and
+// returns that name, or "" if there is no such file.
+func keepFile(dir, name string, now time.Time) (string, error) {
+	kept := filepath.Join(dir, name+now.UTC().Format("-20060102T150405.000Z"))
+	err := os.Rename(filepath.Join(dir, name), kept)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return kept, syncDir(dir)
 }

@@ -171,7 +171,7 @@ func (a *Agent) screen() Screen {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Barred: a.barred, Status: a.status}
+	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Barred: a.barred, Status: a.status, Record: a.recordTrouble}
 	s.Notices = a.newNoticesLocked(a.latest.notices)
 	pending := func(id string) *answer {
 		if ans := a.answered[id]; ans != nil && !ans.settled {

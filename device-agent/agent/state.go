@@ -25,6 +25,8 @@ import (
 //	notices       which notices of the server were shown
 //	lock          held while the files above change
 //	statements.lock  held while a statement is signed and sent
+//	record        what it remembers of the server's record, see record.go
+//	record-alarm  there only if that was changed
 //	keys.pem      or keys.age, see package keystore
 //
 // device.json is written when the keys are durable and before the server is

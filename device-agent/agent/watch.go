@@ -49,6 +49,7 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var display sync.WaitGroup
 	display.Go(func() { a.display(ctx, prompter) })
+	display.Go(func() { a.watchRecord(ctx) })
 	defer display.Wait()
 	defer cancel()
 
@@ -137,6 +138,7 @@ func (a *Agent) watch(ctx context.Context) (stood bool, err error) {
 		}
 		dead.Reset(silence)
 		a.receive(conn, message)
+		a.showRecord(showing{conn, message.GetCheckpoint(), !stood})
 		stood = true
 	}
 }

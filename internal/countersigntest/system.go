@@ -132,6 +132,7 @@ func New(t testing.TB, o *Options) *System {
 	t.Cleanup(func() { conn.Close() })
 	s.AdminConn = conn
 	s.Admin = pb.NewAdminServiceClient(conn)
+	t.Cleanup(s.verifyAtTheEnd)
 	return s
 }
 

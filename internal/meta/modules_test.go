@@ -21,6 +21,7 @@ var modules = map[string]string{
 	"golang.org/x/text":                         "Unicode normalization of what people are shown",
 	"rsc.io/qr":                                 "the QR code of an invitation",
 	"filippo.io/age":                            "keys on disk under a passphrase",
+	"golang.org/x/mod":                          "the Merkle tree over the record (sumdb/tlog)",
 	"golang.org/x/net":                          "raw HTTP/2 frames, in tests of the transport's edge; raised for what pins an older one",
 
 	// Tests only.

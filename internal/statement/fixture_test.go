@@ -200,6 +200,10 @@ func grant() Grant {
 	}
 }
 
+func checkpoint() Checkpoint {
+	return Checkpoint{Iat: now, Iss: deployment, Root: nonce, Size: 17}
+}
+
 // A sample is a valid statement of some type, for the tests that hold for all types.
 type sample struct {
 	name    string
@@ -244,6 +248,7 @@ func samples() []sample {
 		newSample("readmission", approvalKey, readmission()),
 		newSample("unlock", approvalKey, unlock()),
 		newSample("grant", serverKey, grant()),
+		newSample("checkpoint", serverKey, checkpoint()),
 	}
 }
 

@@ -54,6 +54,7 @@ func FuzzVerifyRevocation(f *testing.F)      { fuzzPayload(f, Revocation{}.typ()
 func FuzzVerifyReadmission(f *testing.F)     { fuzzPayload(f, Readmission{}.typ()) }
 func FuzzVerifyUnlock(f *testing.F)          { fuzzPayload(f, Unlock{}.typ()) }
 func FuzzVerifyGrant(f *testing.F)           { fuzzPayload(f, Grant{}.typ()) }
+func FuzzVerifyCheckpoint(f *testing.F)      { fuzzPayload(f, Checkpoint{}.typ()) }
 
 // FuzzVerifyCompact looks for a statement that verifies though nobody signed it.
 func FuzzVerifyCompact(f *testing.F) {

@@ -136,6 +136,16 @@ type Grant struct {
 	Sub      string   `json:"sub"`        // account
 }
 
+// A Checkpoint says what the server's record is at a moment: how many records it
+// has and the root of the Merkle tree over them (RFC 6962, 2.1). It is signed by the
+// server with the key that signs grants.
+type Checkpoint struct {
+	Iat  int64  `json:"iat"`  // Unix seconds
+	Iss  string `json:"iss"`  // deployment id
+	Root string `json:"root"` // base64url of 32 bytes
+	Size uint64 `json:"size"` // 1 to 2⁵³-1
+}
+
 func (Enrollment) typ() string      { return "countersign-enrollment+jws" }
 func (Decision) typ() string        { return "countersign-decision+jws" }
 func (CodeRequest) typ() string     { return "countersign-code-request+jws" }
@@ -144,6 +154,7 @@ func (Revocation) typ() string      { return "countersign-revocation+jws" }
 func (Readmission) typ() string     { return "countersign-readmission+jws" }
 func (Unlock) typ() string          { return "countersign-unlock+jws" }
 func (Grant) typ() string           { return "countersign-grant+jwt" }
+func (Checkpoint) typ() string      { return "countersign-checkpoint+jws" }
 
 func (e Enrollment) keys(string) (kid, signedBy string)      { return e.Device, e.ApprovalKey.keyID() }
 func (d Decision) keys(string) (kid, signedBy string)        { return d.Device, d.ApprovalKey }
@@ -154,8 +165,9 @@ func (r Readmission) keys(string) (kid, signedBy string)     { return r.Device, 
 
 func (u Unlock) keys(string) (kid, signedBy string) { return u.Device, u.ApprovalKey }
 
-// A grant names no key in its payload: its kid is the key itself.
-func (Grant) keys(keyID string) (kid, signedBy string) { return keyID, keyID }
+// What the server signs names no key in its payload: its kid is the key itself.
+func (Grant) keys(keyID string) (kid, signedBy string)      { return keyID, keyID }
+func (Checkpoint) keys(keyID string) (kid, signedBy string) { return keyID, keyID }
 
 func (e Enrollment) check() error {
 	approval := e.ApprovalKey.keyID()
@@ -274,6 +286,16 @@ func (g Grant) check() error {
 		rule{"jti", 1 <= len(g.Jti) && len(g.Jti) <= 64 && consists(g.Jti, lower+strings.ToUpper(lower)+digits+"-_")},
 		rule{"sign_in_id", ValidSignIn(g.SignInID)},
 		rule{"sub", ValidAccount(g.Sub)},
+	)
+}
+
+func (c Checkpoint) check() error {
+	return obey(
+		rule{"iat", validTime(c.Iat)},
+		rule{"iss", ValidDeployment(c.Iss)},
+		// A hash of SHA-256 is spelled like a nonce here.
+		rule{"root", validNonce(c.Root)},
+		rule{"size", validCounter(c.Size)},
 	)
 }
 

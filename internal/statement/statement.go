@@ -14,7 +14,7 @@
 //	{"alg":"ES256","kid":"<signer>","typ":"<type>"}
 //
 // where signer is a device id, or the key id of the server's signing key for a
-// [Grant]. The type (RFC 8725, 3.11) keeps the kinds of statements apart:
+// [Grant] and a [Checkpoint]. The type (RFC 8725, 3.11) keeps the kinds of statements apart:
 //
 //	Enrollment       countersign-enrollment+jws
 //	Decision         countersign-decision+jws
@@ -24,6 +24,7 @@
 //	Readmission      countersign-readmission+jws
 //	Unlock           countersign-unlock+jws
 //	Grant            countersign-grant+jwt
+//	Checkpoint       countersign-checkpoint+jws
 //
 // base64url has no padding and its spare bits are zero. The whole has at most
 // [MaxLen] bytes. The payload is JSON in the canonical form of RFC 8785: members
@@ -76,7 +77,7 @@ func refuse(format string, args ...any) error {
 
 // A Payload is what a statement says. The set of its types is closed.
 type Payload interface {
-	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Readmission | Unlock | Grant
+	Enrollment | Decision | CodeRequest | RecoveryRenewal | Revocation | Readmission | Unlock | Grant | Checkpoint
 
 	// typ returns the type in the header.
 	typ() string
@@ -114,8 +115,8 @@ func Sign[P Payload](key crypto.Signer, p P) (string, error) {
 }
 
 // Verify returns the payload of jws if it is a statement of type P, signed by
-// key, from signer: the device id (for a [Grant], the key id of key) that the
-// caller expects, which is the kid of the header and the device in the payload.
+// key, from signer: the device id (for a [Grant] or
+// [Checkpoint], the key id of key) that the caller expects, which is the kid of the header and the device in the payload.
 // A payload that names its key must name this one.
 //
 // Whether key and signer belong together and are trusted, whether audience, server key,

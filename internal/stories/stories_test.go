@@ -2,6 +2,7 @@ package stories
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,10 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/countersignd/countersign/internal/audit"
+	"github.com/countersignd/countersign/internal/countersigntest"
+	"github.com/countersignd/countersign/server/boltstore"
 )
 
 // patience is how long a script waits for what must happen soon. It is long,
@@ -68,6 +73,7 @@ func TestStories(t *testing.T) {
 			"ended":    only("ended NAME CODE", 2, 2, (*stage).ended),
 			"signal":   only("signal NAME kill|term|stop|cont", 2, 2, (*stage).signal),
 			"capture":  only("capture VAR NAME REGEXP", 3, 3, (*stage).capture),
+			"forge":    only("forge OLD NEW", 2, 2, (*stage).forge),
 			"remember": only("remember VAR", 1, 1, (*stage).remember),
 			"within":   only("within VAR MILLISECONDS", 2, 2, (*stage).within),
 		},
@@ -277,6 +283,26 @@ func (s *stage) capture(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("%q does not match, or has no group, in:\n%s", args[2], text)
 	}
 	ts.Setenv(args[0], text[m[2]:m[3]])
+}
+
+// forge makes the record in the data directory anew, with another address in it
+// and all hashes right. No server may run.
+func (s *stage) forge(ts *testscript.TestScript, args []string) {
+	store, err := boltstore.Open(filepath.Join(ts.Getenv("COUNTERSIGN_DATA_DIR"), "countersign.db"), boltstore.Options{})
+	ts.Check(err)
+	changed := false
+	err = countersigntest.Forge(context.Background(), store, func(records []audit.Record) []audit.Record {
+		for i := range records {
+			if records[i].Address == args[0] {
+				records[i].Address, changed = args[1], true
+			}
+		}
+		return records
+	})
+	ts.Check(errors.Join(err, store.Close()))
+	if !changed {
+		ts.Fatalf("nothing came from %s", args[0])
+	}
 }
 
 func (s *stage) remember(ts *testscript.TestScript, args []string) {

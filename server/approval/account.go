@@ -1,6 +1,10 @@
 package approval
 
-import "time"
+import (
+	"time"
+
+	"github.com/countersignd/countersign/internal/audit"
+)
 
 // An Account is a person. Its name is its identity: it is never changed, nor
 // given to somebody else.
@@ -44,21 +48,18 @@ type Application struct {
 }
 
 // An Actor is who did something, for the record.
-type Actor struct {
-	Kind ActorKind
-	ID   string // device id, application id, "uid 0 (root)", or empty
-}
+type Actor = audit.Actor
 
 // ActorKind is a kind of [Actor].
-type ActorKind string
+type ActorKind = audit.ActorKind
 
 // The kinds of actors.
 const (
-	ActorDevice        ActorKind = "device"
-	ActorApplication   ActorKind = "application"
-	ActorAdministrator ActorKind = "administrator"
-	ActorServer        ActorKind = "server"
-	ActorRecovery      ActorKind = "recovery" // who holds a recovery code
+	ActorDevice        = audit.ActorDevice
+	ActorApplication   = audit.ActorApplication
+	ActorAdministrator = audit.ActorAdministrator
+	ActorServer        = audit.ActorServer
+	ActorRecovery      = audit.ActorRecovery // who holds a recovery code
 )
 
 // An invitationRecord lets whoever holds its token enrol one device. It is kept

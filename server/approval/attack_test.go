@@ -356,7 +356,7 @@ func TestOutdatedStatementsFillNoDisk(t *testing.T) {
 		_, err := w.broker.Decide(t.Context(), mac.id, mac.sign(mac.claims(mac.shown(second.ID), statement.Allow, "")), "")
 		wantReason(t, "an old statement", err, approval.ReasonCounterReused)
 	}
-	records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{})
+	records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,7 +451,7 @@ func TestA12ACopiedKeyIsNoticed(t *testing.T) {
 	mac.allow(first.ID)
 	_, err := copied.decide(second.ID, statement.Allow, "")
 	wantReason(t, "the copy's first statement", err, approval.ReasonCounterReused)
-	records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{})
+	records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{})
 	if err != nil || records[0].Event != approval.EventCounterReused || records[0].Statement == "" {
 		t.Errorf("newest record = %+v, %v, want device.counter_reused with the statement", records[0], err)
 	}

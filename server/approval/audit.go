@@ -1,25 +1,14 @@
 package approval
 
-import "time"
+import "github.com/countersignd/countersign/internal/audit"
 
-// A Record is one line of the audit record: data like any other, written in
-// the same transaction as the deed it tells of.
-type Record struct {
-	Sequence    uint64 // from 1, without gaps
-	Time        time.Time
-	Event       Event
-	Actor       Actor
-	Account     string `json:",omitzero"`
-	Device      string `json:",omitzero"`
-	Application string `json:",omitzero"`
-	SignIn      string `json:",omitzero"`
-	Address     string `json:",omitzero"`
-	Detail      string `json:",omitzero"`
-	Statement   string `json:",omitzero"` // the signed statement, where there is one
-}
+// A Record is one line of the record of what happened: data like any other,
+// written in the same transaction as the deed it tells of. Package audit has its
+// exact bytes, and checks them.
+type Record = audit.Record
 
 // An Event is what a [Record] tells of.
-type Event string
+type Event = audit.Event
 
 // The events.
 const (
@@ -28,36 +17,36 @@ const (
 	EventClockChanged       Event = "server.clock_changed"
 	EventStorageLow         Event = "server.storage_low"
 	EventStorageFreed       Event = "server.storage_freed"
-	EventAccountAdded       Event = "account.added"
-	EventAccountSuspended   Event = "account.suspended"
-	EventAccountResumed     Event = "account.resumed"
+	EventAccountAdded       Event = audit.EventAccountAdded
+	EventAccountSuspended   Event = audit.EventAccountSuspended
+	EventAccountResumed     Event = audit.EventAccountResumed
 	EventInvitationCreated  Event = "invitation.created"
-	EventDeviceEnrolled     Event = "device.enrolled"
+	EventDeviceEnrolled     Event = audit.EventDeviceEnrolled
 	EventDeviceRenamed      Event = "device.renamed"
-	EventDeviceRevoked      Event = "device.revoked"
+	EventDeviceRevoked      Event = audit.EventDeviceRevoked
 	EventDeviceConfirmed    Event = "device.confirmed"
-	EventDeviceReadmitted   Event = "device.readmitted"
-	EventCounterReused      Event = "device.counter_reused"
+	EventDeviceReadmitted   Event = audit.EventDeviceReadmitted
+	EventCounterReused      Event = audit.EventCounterReused
 	EventApplicationAdded   Event = "application.added"
 	EventApplicationRotated Event = "application.token_rotated"
 	EventApplicationPolicy  Event = "application.policy_set"
 	EventApplicationRemoved Event = "application.removed"
 	EventRecoveryCreated    Event = "recovery.codes_created"
-	EventRecoveryRenewed    Event = "recovery.codes_renewed"
-	EventRecoveryUsed       Event = "recovery.code_used"
-	EventTrustRequested     Event = "trust.requested"
-	EventSignInBegun        Event = "sign_in.begun"
-	EventSignInAllowed      Event = "sign_in.allowed"
-	EventSignInDenied       Event = "sign_in.denied"
-	EventDenyReason         Event = "sign_in.deny_reason"
-	EventSignInVerified     Event = "sign_in.verified"
-	EventSignInCancelled    Event = "sign_in.cancelled"
-	EventCodeRequested      Event = "code.requested"
+	EventRecoveryRenewed    Event = audit.EventRecoveryRenewed
+	EventRecoveryUsed       Event = audit.EventRecoveryUsed
+	EventTrustRequested     Event = audit.EventTrustRequested
+	EventSignInBegun        Event = audit.EventSignInBegun
+	EventSignInAllowed      Event = audit.EventSignInAllowed
+	EventSignInDenied       Event = audit.EventSignInDenied
+	EventDenyReason         Event = audit.EventDenyReason
+	EventSignInVerified     Event = audit.EventSignInVerified
+	EventSignInCancelled    Event = audit.EventSignInCancelled
+	EventCodeRequested      Event = audit.EventCodeRequested
 	EventCodeWrong          Event = "code.wrong"
 	EventCodesClosed        Event = "account.codes_closed"
 	EventSourceSilenced     Event = "account.source_silenced"
 	EventLaneSilenced       Event = "account.strangers_silenced"
-	EventUnlocked           Event = "account.unlocked"
+	EventUnlocked           Event = audit.EventUnlocked
 )
 
 // Events returns every event, for documentation tests.

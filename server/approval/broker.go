@@ -74,6 +74,7 @@ type Broker struct {
 	log          *slog.Logger
 	hub          *hub
 	deployment   string
+	checkpoints  checkpoints
 	restored     time.Time // when the store was last restored from a backup; zero if never
 	clock        *clock
 	marked       time.Time // when the time was last written down; owned by Open, then by KeepTime
@@ -116,6 +117,10 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	if !statement.ValidDeployment(b.deployment) {
 		return nil, fmt.Errorf("%w: the deployment id is damaged", ErrStoreFailed)
 	}
+	// Nothing can be done without the tree, so this is found out now.
+	if _, _, err := b.Checkpoint(ctx); err != nil {
+		return nil, fmt.Errorf("reading the record: %w", err)
+	}
 	return b, nil
 }
 
@@ -127,7 +132,8 @@ func (b *Broker) Deployment() string { return b.deployment }
 // ServerKey returns the key id of the server's TLS key.
 func (b *Broker) ServerKey() string { return b.serverKey }
 
-// SigningKey returns the public key that verifies grants, and its key id.
+// SigningKey returns the public key that verifies grants and checkpoints, and its
+// key id.
 func (b *Broker) SigningKey() (keyID string, key statement.JWK) {
 	return b.secrets.signingID, b.secrets.signingJWK
 }

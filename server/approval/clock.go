@@ -226,7 +226,7 @@ func (b *Broker) acceptClock(tx Tx, now time.Time, ring *rings) error {
 	// Sign-ins that were denied can still be verified, and are not in the index
 	// of those that are open. Their ids are in order of time.
 	var begun []string
-	ascend(tx, bucketSignIns, newSignInID(now), func(id string, _ []byte) bool {
+	ascend(tx, bucketSignIns, "", newSignInID(now), func(id string, _ []byte) bool {
 		begun = append(begun, id)
 		return true
 	})

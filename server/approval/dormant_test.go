@@ -82,7 +82,7 @@ func TestADeviceUnseenFor90DaysIsSuspended(t *testing.T) {
 		if _, err := phone.screen(); err != nil {
 			t.Errorf("Screen of a readmitted device = %v", err)
 		}
-		records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{Size: 1})
+		records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{Size: 1})
 		if err != nil || len(records) != 1 || records[0].Event != approval.EventDeviceReadmitted || records[0].Device != phone.id || records[0].Actor.ID != mac.id || records[0].Statement == "" {
 			t.Errorf("the record says %+v, %v", records, err)
 		}
@@ -190,27 +190,6 @@ func TestEveryCallIsASignOfLife(t *testing.T) {
 			}
 		}
 	})
-}
-
-// A device's keys are for one account, for good.
-func TestADeviceKeyIsForOneAccount(t *testing.T) {
-	w := newWorld(t, nil)
-	w.account("ada")
-	w.account("eve")
-	mac := w.enroll("ada")
-	_, err := w.broker.EnrollDevice(t.Context(), mac.enrolling(w.invite("eve")))
-	wantReason(t, "enrolling a device of ada for eve", err, approval.ReasonKeyInUse)
-	_, _, err = w.broker.RequestTrust(t.Context(), mac.requesting("eve"))
-	wantReason(t, "a device of ada asking eve's", err, approval.ReasonKeyInUse)
-	thief := w.newDevice()
-	thief.approval = mac.approval
-	_, err = w.broker.EnrollDevice(t.Context(), thief.enrolling(w.invite("eve")))
-	wantReason(t, "the approval key under another identity", err, approval.ReasonKeyInUse)
-	if _, err := w.admin.RevokeDevice(t.Context(), mac.id, ""); err != nil {
-		t.Fatal(err)
-	}
-	_, err = w.broker.EnrollDevice(t.Context(), mac.enrolling(w.invite("eve")))
-	wantReason(t, "a revoked device of ada for eve", err, approval.ReasonDeviceRevoked)
 }
 
 // TestS11RevokeAllOrAllBefore: an administrator ends the trust in all devices of

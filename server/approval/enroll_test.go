@@ -50,26 +50,34 @@ func (w *world) trusted(account string) (trusted, listed int) {
 }
 
 // A key that is or was a device's is accepted for no other one, of this account
-// or another, by neither kind of enrolment, in neither role.
+// or another, by no kind of enrolment, in neither role; and no recovery code is
+// spent on the attempt.
 func TestADeviceKeyIsForOneAccountOnly(t *testing.T) {
-	for _, first := range []string{"invitation", "approval", "revoked"} {
+	for _, first := range []string{"invitation", "approval", "recovery", "revoked"} {
 		w := newWorld(t, nil)
 		w.account("ada")
 		w.account("bob")
 		macs := map[string]*device{"ada": w.enroll("ada"), "bob": w.enroll("bob")}
+		codes := map[string][]string{"ada": macs["ada"].renew(), "bob": macs["bob"].renew()}
 		identity, approvalKey := newKey(t), newKey(t)
 		d := w.keyed(identity, approvalKey)
 		var err error
-		if first == "approval" {
+		switch first {
+		case "approval":
 			err = d.byApproval("ada", macs["ada"])
-		} else {
+		case "recovery":
+			_, err = d.recover("ada", codes["ada"][0])
+		default:
 			err = d.byInvitation("ada")
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole := 2
-		if first == "revoked" {
+		whole, left := 2, map[string]int{"ada": 10, "bob": 10}
+		switch first {
+		case "recovery":
+			left["ada"]--
+		case "revoked":
 			if _, err := w.admin.RevokeDevice(t.Context(), d.id, "lost"); err != nil {
 				t.Fatal(err)
 			}
@@ -88,15 +96,20 @@ func TestADeviceKeyIsForOneAccountOnly(t *testing.T) {
 				if first == "revoked" && again.id == d.id {
 					want = approval.ReasonDeviceRevoked
 				}
-				wantReason(t, fmt.Sprintf("%s; then %s, by invitation, for %s", first, keys, account), again.byInvitation(account), want)
-				wantReason(t, fmt.Sprintf("%s; then %s, by approval, for %s", first, keys, account), again.byApproval(account, mac), approval.ReasonKeyInUse)
+				what := fmt.Sprintf("%s; then %s for %s, by ", first, keys, account)
+				wantReason(t, what+"invitation", again.byInvitation(account), want)
+				wantReason(t, what+"approval", again.byApproval(account, mac), approval.ReasonKeyInUse)
+				_, err := again.recover(account, codes[account][1])
+				wantReason(t, what+"recovery", err, want)
 			}
 		}
-		if trusted, listed := w.trusted("ada"); trusted != whole || listed != 2 {
-			t.Errorf("%s: ada has %d devices trusted of %d, want %d of 2", first, trusted, listed, whole)
-		}
-		if trusted, listed := w.trusted("bob"); trusted != 1 || listed != 1 {
-			t.Errorf("%s: bob has %d devices trusted of %d, want 1 of 1", first, trusted, listed)
+		for account, want := range map[string][2]int{"ada": {whole, 2}, "bob": {1, 1}} {
+			if trusted, listed := w.trusted(account); trusted != want[0] || listed != want[1] {
+				t.Errorf("%s: %s has %d devices trusted of %d, want %d of %d", first, account, trusted, listed, want[0], want[1])
+			}
+			if a, _, err := w.admin.Account(t.Context(), account); err != nil || a.RecoveryCodes != left[account] {
+				t.Errorf("%s: %s has %d recovery codes left, %v, want %d", first, account, a.RecoveryCodes, err, left[account])
+			}
 		}
 	}
 }

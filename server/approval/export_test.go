@@ -22,7 +22,7 @@ func Buckets() []string {
 		bucketMeta, bucketAccounts, bucketDevices, bucketDevicesOf, bucketKeys, bucketInvitations, bucketApplications,
 		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketRinging, bucketRequesters, bucketCandidates, bucketFailures,
 		bucketRecovery, bucketRecoveryTries,
-		bucketRecords, bucketRecordsOfAccount, bucketNotices,
+		bucketRecords, bucketRecordsOf, bucketRecordHashes, bucketNotices,
 	}
 }
 

@@ -194,7 +194,7 @@ func TestListsComeInPagesNewestFirst(t *testing.T) {
 			})
 			last := uint64(1 << 62)
 			pages(t, size, func(p approval.Page) (n int, next string, err error) {
-				page, next, err := w.admin.ListRecords(t.Context(), "a000", p)
+				page, next, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "a000"}, p)
 				for _, r := range page {
 					if r.Sequence >= last {
 						t.Errorf("record %d after %d", r.Sequence, last)

@@ -253,7 +253,7 @@ func TestThisWasntMeSilencesTheSource(t *testing.T) {
 // recorded returns how often an event is on record.
 func (w *world) recorded(event approval.Event) int {
 	w.t.Helper()
-	records, _, err := w.admin.ListRecords(w.t.Context(), "", approval.Page{Size: 1000})
+	records, _, err := w.admin.ListRecords(w.t.Context(), approval.RecordFilter{}, approval.Page{Size: 1000})
 	if err != nil {
 		w.t.Fatal(err)
 	}

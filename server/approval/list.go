@@ -33,9 +33,13 @@ func (p *Page) check() error {
 // ids, sign-in ids and record keys.
 const alphabet = "+-.0123456789@_abcdefghijklmnopqrstuvwxyz"
 
-// ascend yields the keys of bucket after the given one, in order.
-func ascend(tx Tx, bucket, after string, yield func(key string, value []byte) bool) {
-	for end := len(after); end >= 0; end-- {
+// ascend yields the keys of bucket that begin with prefix and come after the
+// given key (all, if it is empty), in order.
+func ascend(tx Tx, bucket, prefix, after string, yield func(key string, value []byte) bool) {
+	if !strings.HasPrefix(after, prefix) {
+		after = prefix
+	}
+	for end := len(after); end >= len(prefix); end-- {
 		for _, c := range alphabet {
 			if end < len(after) && byte(c) <= after[end] {
 				continue
@@ -105,7 +109,7 @@ func list[T any](ctx context.Context, store Store, bucket string, p Page) (page 
 		page, next = nil, ""
 		var last string
 		var damaged error
-		ascend(tx, bucket, p.Token, func(key string, value []byte) bool {
+		ascend(tx, bucket, "", p.Token, func(key string, value []byte) bool {
 			if len(page) == p.Size {
 				next = last
 				return false
@@ -171,13 +175,13 @@ func (a Administrator) ListSignIns(ctx context.Context, account string, p Page) 
 }
 
 // SignIn returns a sign-in and what the record says of it, oldest first.
-func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Record, error) {
+func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, error) {
 	if !statement.ValidSignIn(id) {
 		return SignIn{}, nil, invalidField("id", "want the 26 characters of a sign-in's id")
 	}
 	now := a.broker.now()
 	var found SignIn
-	var records []Record
+	var records []Entry
 	err := a.broker.store.View(ctx, func(tx Tx) error {
 		records = nil
 		s, err := load[SignIn](tx, bucketSignIns, id)
@@ -191,38 +195,17 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Record,
 		devices := a.broker.trustedIDs(tx, s.Account, now)
 		a.broker.count(&found, devices)
 		for _, sequence := range s.Records {
-			r, err := load[Record](tx, bucketRecords, recordKey(sequence))
+			e, err := entry(tx, recordKey(sequence))
 			if err != nil {
 				return err
 			}
-			if r != nil {
-				records = append(records, *r)
+			if e != nil {
+				records = append(records, *e)
 			}
 		}
 		return nil
 	})
 	return found, records, err
-}
-
-// ListRecords returns a page of the audit record, newest first: what is about
-// an account, or all if it is empty.
-func (a Administrator) ListRecords(ctx context.Context, account string, p Page) (page []Record, next string, err error) {
-	err = p.check()
-	if err != nil {
-		return nil, "", err
-	}
-	err = a.broker.store.View(ctx, func(tx Tx) error {
-		if account == "" {
-			page, next, err = newest[Record](tx, bucketRecords, "", bucketRecords, p)
-			return err
-		}
-		if _, err := existingAccount(tx, account); err != nil {
-			return err
-		}
-		page, next, err = newest[Record](tx, bucketRecordsOfAccount, account+"/", bucketRecords, p)
-		return err
-	})
-	return page, next, err
 }
 
 // expiredInvitations yields the hashes of the invitations that can be

@@ -76,7 +76,7 @@ func TestS3AnOfflineCodeLetsIn(t *testing.T) {
 		if err != nil || grant.Acr != "urn:countersign:acr:offline" || !cmp.Equal(grant.Amr, []string{"otp"}) {
 			t.Errorf("grant = %+v, %v, want acr offline and amr otp alone", grant, err)
 		}
-		records, _, err := w.admin.ListRecords(t.Context(), "ada", approval.Page{})
+		records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{})
 		if err != nil || records[0].Event != approval.EventSignInVerified || records[0].Device != mac.id ||
 			records[0].Detail != "urn:countersign:acr:offline" || records[0].Statement != "" {
 			t.Errorf("newest record = %+v, %v, want sign_in.verified with the device", records[0], err)

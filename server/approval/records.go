@@ -55,34 +55,39 @@ import (
 //	recovery_tries                      refused recovery codes; bounded
 //	  <address block>                   when, in nanoseconds since 1970, as text, oldest first
 //	records
-//	  <sequence, 16 hex digits>         Record
-//	records_of_account
-//	  <account>/<sequence>              "1"
+//	  <sequence, 16 hex digits>         Record, see package audit for its bytes
+//	records_of
+//	  account/<account>/<sequence>      "1"
+//	  application/<id>/<sequence>       "1"
+//	  device/<device>/<sequence>        "1"; that it is about, or that did it
+//	record_hashes                       the Merkle tree over the records
+//	  <index, 16 hex digits>            hash, 32 bytes; numbered as package tlog does
 //	notices
 //	  <account>                         notices
 const (
-	bucketMeta             = "meta"
-	bucketAccounts         = "accounts"
-	bucketDevices          = "devices"
-	bucketDevicesOf        = "devices_of_account"
-	bucketKeys             = "keys"
-	bucketInvitations      = "invitations"
-	bucketApplications     = "applications"
-	bucketTokens           = "tokens"
-	bucketSignIns          = "sign_ins"
-	bucketSignInsOf        = "sign_ins_of_account"
-	bucketOpen             = "open"
-	bucketAsked            = "asked"
-	bucketRequestedCodes   = "requested_codes"
-	bucketRinging          = "ringing"
-	bucketRequesters       = "requesters"
-	bucketCandidates       = "candidates"
-	bucketFailures         = "failures"
-	bucketRecovery         = "recovery"
-	bucketRecoveryTries    = "recovery_tries"
-	bucketRecords          = "records"
-	bucketRecordsOfAccount = "records_of_account"
-	bucketNotices          = "notices"
+	bucketMeta           = "meta"
+	bucketAccounts       = "accounts"
+	bucketDevices        = "devices"
+	bucketDevicesOf      = "devices_of_account"
+	bucketKeys           = "keys"
+	bucketInvitations    = "invitations"
+	bucketApplications   = "applications"
+	bucketTokens         = "tokens"
+	bucketSignIns        = "sign_ins"
+	bucketSignInsOf      = "sign_ins_of_account"
+	bucketOpen           = "open"
+	bucketAsked          = "asked"
+	bucketRequestedCodes = "requested_codes"
+	bucketRinging        = "ringing"
+	bucketRequesters     = "requesters"
+	bucketCandidates     = "candidates"
+	bucketFailures       = "failures"
+	bucketRecovery       = "recovery"
+	bucketRecoveryTries  = "recovery_tries"
+	bucketRecords        = "records"
+	bucketRecordsOf      = "records_of"
+	bucketRecordHashes   = "record_hashes"
+	bucketNotices        = "notices"
 
 	keyDeployment = "deployment"
 	keyRecords    = "records"
@@ -115,35 +120,6 @@ func save[T any](tx Tx, bucket, key string, v *T) error {
 	}
 	return tx.Put(bucket, key, b)
 }
-
-// record appends to the audit record and returns the sequence number.
-func record(tx Tx, now time.Time, r Record) (uint64, error) {
-	b, err := tx.Get(bucketMeta, keyRecords)
-	if err != nil {
-		return 0, err
-	}
-	if b != nil {
-		if r.Sequence, err = strconv.ParseUint(string(b), 10, 64); err != nil {
-			return 0, fmt.Errorf("%w: the number of the newest record is damaged: %w", ErrStoreFailed, err)
-		}
-	}
-	r.Sequence++
-	r.Time = now
-	if err := save(tx, bucketRecords, recordKey(r.Sequence), &r); err != nil {
-		return 0, err
-	}
-	if r.Account != "" {
-		if err := tx.Put(bucketRecordsOfAccount, r.Account+"/"+recordKey(r.Sequence), present); err != nil {
-			return 0, err
-		}
-	}
-	if err := note(tx, &r); err != nil {
-		return 0, err
-	}
-	return r.Sequence, tx.Put(bucketMeta, keyRecords, strconv.AppendUint(nil, r.Sequence, 10))
-}
-
-func recordKey(sequence uint64) string { return fmt.Sprintf("%016x", sequence) }
 
 // recordSignIn appends a record about a sign-in and notes it there.
 func recordSignIn(tx Tx, now time.Time, s *SignIn, r Record) error {

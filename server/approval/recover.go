@@ -114,14 +114,18 @@ func (b *Broker) RecoverDevice(ctx context.Context, in Recovering) (Recovery, er
 			detail += "; the device waits until " + d.TrustFrom.UTC().Format(time.RFC3339)
 		}
 		answer = Recovery{Device: d, CodesLeft: set.left()}
-		if err := addDevice(tx, now, a, &d, in.Address); err != nil {
+		// Stored before it is enrolled, because the notice of what let it in has
+		// its name.
+		if err := saveDevice(tx, &d); err != nil {
 			return err
 		}
-		_, err = record(tx, now, Record{
+		if _, err := record(tx, now, Record{
 			Event: EventRecoveryUsed, Actor: Actor{Kind: ActorRecovery}, Account: a.Name, Device: d.ID,
 			Address: in.Address, Detail: detail, Statement: d.Enrollment,
-		})
-		return err
+		}); err != nil {
+			return err
+		}
+		return addDevice(tx, now, a, &d, in.Address)
 	})
 	if err != nil {
 		return Recovery{}, err

@@ -161,7 +161,7 @@ func TestA13AnOldBackupIsRestored(t *testing.T) {
 		_, err = phone.screen()
 		wantReason(t, "the device that was revoked again", err, approval.ReasonDeviceRevoked)
 		var restored, confirmed int
-		records, _, err := w.admin.ListRecords(t.Context(), "", approval.Page{})
+		records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{}, approval.Page{})
 		if err != nil {
 			t.Fatal(err)
 		}

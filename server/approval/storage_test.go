@@ -118,7 +118,7 @@ func (d *device) askToBeTrusted(account string) error {
 // records returns how many records there are.
 func (w *world) records() uint64 {
 	w.t.Helper()
-	newest, _, err := w.admin.ListRecords(w.t.Context(), "", approval.Page{Size: 1})
+	newest, _, err := w.admin.ListRecords(w.t.Context(), approval.RecordFilter{}, approval.Page{Size: 1})
 	if err != nil || len(newest) != 1 {
 		w.t.Fatalf("ListRecords = %d records, %v", len(newest), err)
 	}

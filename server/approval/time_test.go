@@ -181,7 +181,7 @@ func stepIsRecordedAndTold(t *testing.T, step time.Duration, words string) {
 		w.keepTime() // once noticed, it is over
 		w.restart()
 		w.account("bob")
-		records, _, err := w.admin.ListRecords(t.Context(), "", approval.Page{})
+		records, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{}, approval.Page{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package approval_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -186,5 +187,112 @@ func TestA9WhatDoesNotMakeADeviceTrusted(t *testing.T) {
 	}
 	if a, _, err := w.admin.Account(t.Context(), "ada"); err != nil || a.Trusted != 1 {
 		t.Errorf("Account = %+v, %v, want one trusted device", a, err)
+	}
+}
+
+// TestA7WhatARevokedDeviceAllowedTrustsNobody revokes the device that allowed
+// another one before the code is typed. Once it was typed, the new device stays.
+func TestA7WhatARevokedDeviceAllowedTrustsNobody(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	mac, phone := w.enroll("ada"), w.enroll("ada")
+	early, late := w.newDevice(), w.newDevice()
+	id := early.requestTrust("ada")
+	if err := early.completeTrust(id, phone.allow(id)); err != nil {
+		t.Fatal(err)
+	}
+	id = late.requestTrust("ada")
+	code := phone.allow(id)
+	if err := mac.revoke(phone.id); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, "the code of a device that was revoked meanwhile", late.completeTrust(id, code), approval.ReasonSignInPending)
+	if _, err := early.screen(); err != nil {
+		t.Errorf("the device that was trusted before = %v", err)
+	}
+	if trusted, _ := w.trusted("ada"); trusted != 2 {
+		t.Errorf("%d devices are trusted, want 2", trusted)
+	}
+}
+
+// writes is a store that counts what the newest update wrote.
+type writes struct {
+	approval.Store
+	puts int
+}
+
+func (s *writes) Update(ctx context.Context, fn func(approval.Tx) error) error {
+	return s.Store.Update(ctx, func(tx approval.Tx) error {
+		s.puts = 0
+		return fn(&writing{tx, s})
+	})
+}
+
+type writing struct {
+	approval.Tx
+	store *writes
+}
+
+func (tx *writing) Put(bucket, key string, value []byte) error {
+	tx.store.puts++
+	return tx.Tx.Put(bucket, key, value)
+}
+
+// TestA17EveryRequestForTrustIsOneCommit: what a stranger waits for is a commit to
+// the disk, whoever the account is and whether anybody is rung.
+func TestA17EveryRequestForTrustIsOneCommit(t *testing.T) {
+	store := &writes{Store: storetest.NewMemory()}
+	faulty := &storetest.Faulty{Store: store}
+	w := newWorld(t, faulty)
+	w.account("ada")
+	w.account("empty")
+	w.account("gone")
+	w.enroll("ada")
+	w.enroll("gone")
+	if _, err := w.admin.SuspendAccount(t.Context(), "gone", ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []string{"ada", "ada", "empty", "gone", "nobody"} { // the second one rings nobody
+		tablet := w.newDevice()
+		for _, when := range []string{"the first time", "again"} {
+			before := faulty.Updates()
+			store.puts = 0
+			tablet.requestTrust(account)
+			if updates := faulty.Updates() - before; updates != 1 || store.puts == 0 {
+				t.Errorf("asking %s %s took %d updates, the last with %d writes; want one that writes", account, when, updates, store.puts)
+			}
+		}
+	}
+}
+
+// TestA16RequestsForTrustFillNoDisk: what strangers ask beyond the budget of an
+// account, or of none, leaves nothing behind.
+func TestA16RequestsForTrustFillNoDisk(t *testing.T) {
+	memory := storetest.NewMemory()
+	w := newWorld(t, memory)
+	w.account("ada")
+	w.enroll("ada")
+	w.newDevice().requestTrust("ada")
+	size := func() (n int) {
+		t.Helper()
+		if err := memory.View(t.Context(), func(tx approval.Tx) error {
+			for _, bucket := range approval.Buckets() {
+				for key, value := range tx.Ascend(bucket, "") {
+					n += len(key) + len(value)
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	w.newDevice().requestTrust("nobody")
+	before := size()
+	for i := range 500 {
+		w.newDevice().requestTrust([]string{"ada", "nobody", fmt.Sprint("nobody", i)}[i%3])
+	}
+	if after := size(); after != before {
+		t.Errorf("500 requests grew the store from %d to %d bytes", before, after)
 	}
 }

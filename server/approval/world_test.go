@@ -1,6 +1,7 @@
 package approval_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/countersignd/countersign/internal/audit"
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
@@ -26,6 +28,8 @@ type world struct {
 	admin   approval.Administrator
 	codes   []string // of recovery, for a test that keeps them
 	begun   []begun  // by begin
+
+	tampered bool // the test breaks the record itself
 }
 
 type begun struct{ token, id string }
@@ -46,7 +50,51 @@ func newWorld(t *testing.T, store approval.Store) *world {
 	w := &world{t: t, store: store, secrets: secrets}
 	w.config = approval.Config{Store: store, Secrets: secrets, ServerKey: keyID(t, newKey(t)), Log: slog.New(slog.DiscardHandler)}
 	w.restart()
+	t.Cleanup(w.verifyRecord)
 	return w
+}
+
+// verifyRecord checks the whole record, as an auditor does: whatever a test did, no
+// record of it may be wrong.
+func (w *world) verifyRecord() {
+	w.t.Helper()
+	if w.tampered || w.broker == nil {
+		return
+	}
+	result, err := w.audit()
+	if errors.Is(err, approval.ErrStoreFailed) {
+		return // the test broke it
+	}
+	if err != nil {
+		w.t.Errorf("reading the record: %v", err)
+	}
+	for _, f := range result.Findings {
+		w.t.Errorf("the record does not verify: %v", f)
+	}
+}
+
+// audit verifies the record, which also must contain what is remembered of it.
+func (w *world) audit(remembered ...audit.Checkpoint) (audit.Result, error) {
+	ctx := context.Background() // that of the test is over when it cleans up
+	v, err := audit.NewVerifier(remembered...)
+	if err != nil {
+		return audit.Result{}, err
+	}
+	admin := w.broker.Administrator(approval.Actor{}) // a test may have changed its broker, and not w.admin
+	for token := ""; ; {
+		page, next, err := admin.ListRecords(ctx, approval.RecordFilter{OldestFirst: true}, approval.Page{Token: token})
+		if err != nil {
+			return audit.Result{}, err
+		}
+		for _, e := range page {
+			v.Add(e.Document)
+		}
+		if token = next; token == "" {
+			break
+		}
+	}
+	c, _, err := w.broker.Checkpoint(ctx)
+	return v.Finish(c), err
 }
 
 // restart begins again with nothing but the store and the secrets.

@@ -97,6 +97,13 @@ func (d *desk) show(s agent.Screen, now time.Time) {
 			d.say("the account is no longer suspended")
 		}
 	}
+	if s.Record != d.screen.Record {
+		if s.Record != "" {
+			d.say("%s", s.Record)
+		} else {
+			d.say("the server's record is in order")
+		}
+	}
 	d.screen = s
 	for _, p := range s.Prompts {
 		if p.Same(d.prompt) {

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/countersignd/countersign/internal/audit"
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/internal/statement"
@@ -46,12 +47,13 @@ type fakeServer struct {
 	address string
 	key     *ecdsa.PrivateKey
 	keyID   string
-	signer  *ecdsa.PrivateKey // of grants
+	signer  *ecdsa.PrivateKey // of grants and checkpoints
 	token   string            // of the one invitation
 	offset  time.Duration     // of its clock
 
 	mu       sync.Mutex
-	left     int32 // recovery codes
+	left     int32  // recovery codes
+	record   uint64 // how many records it has; they never change
 	changed  chan struct{}
 	device   *pb.Device
 	approval statement.JWK
@@ -83,6 +85,7 @@ func newFake(t *testing.T) *fakeServer {
 	f := &fakeServer{t: t, token: invitation.NewToken(), changed: make(chan struct{}), tamper: func(*pb.VerifySignInResponse) {}}
 	f.key, f.keyID = newKey(t)
 	f.signer, _ = newKey(t)
+	f.record = 3
 	cert, err := pin.Certificate(f.key, "server")
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +189,30 @@ func (f *fakeServer) trustedLocked() error {
 func (f *fakeServer) GetSelf(context.Context, *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left, Notices: f.notices}, f.trustedLocked()
+	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left, Notices: f.notices, Checkpoint: f.checkpoint()}, f.trustedLocked()
+}
+
+// checkpoint signs that the record has so many records; which they are, is a
+// matter of their number here.
+func (f *fakeServer) checkpoint() *pb.Checkpoint {
+	var tree audit.Tree
+	for range f.record {
+		tree.Add(audit.Hash([]byte(fmt.Sprint(f.record))))
+	}
+	c, err := audit.NewCheckpoint(f.signer, deployment, tree.Size(), tree.Root(), time.Now())
+	if err != nil {
+		f.t.Error(err)
+	}
+	key, err := json.Marshal(c.Key)
+	if err != nil {
+		f.t.Error(err)
+	}
+	return &pb.Checkpoint{Statement: c.Statement, Key: string(key)}
+}
+
+// GetConsistencyProof proves nothing, as its records never grow.
+func (f *fakeServer) GetConsistencyProof(context.Context, *pb.GetConsistencyProofRequest) (*pb.GetConsistencyProofResponse, error) {
+	return nil, reject(codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_FIELD, nil)
 }
 
 func (f *fakeServer) ListDevices(context.Context, *pb.ListDevicesRequest) (*pb.ListDevicesResponse, error) {
@@ -199,7 +225,7 @@ func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerS
 	for {
 		f.mu.Lock()
 		err := f.trustedLocked()
-		m := &pb.WatchPromptsResponse{Notices: f.notices}
+		m := &pb.WatchPromptsResponse{Notices: f.notices, Checkpoint: f.checkpoint()}
 		switch f.signIn.GetState() {
 		case pb.SignInState_SIGN_IN_STATE_PENDING:
 			m.Prompts = []*pb.Prompt{{SignInId: f.signIn.Id, Document: f.document}}

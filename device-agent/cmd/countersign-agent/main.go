@@ -75,6 +75,7 @@ type cli struct {
 	Unlock   unlockCmd        `cmd:"" help:"Have wrong codes, gaps and silences of this device's account forgotten."`
 	Devices  devicesCmd       `cmd:"" help:"List, rename, revoke and readmit the devices of this device's account."`
 	Notices  noticesCmd       `cmd:"" help:"Show again what happened to the account lately."`
+	Record   recordCmd        `cmd:"" help:"Say whether the server's record is still what this device remembers of it."`
 	SignIn   signInCmd        `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`
 	Version  versionCmd       `cmd:"" help:"Print the version."`
 }

@@ -106,6 +106,7 @@ func render(d *desk, width, height int, now time.Time, notes []string) (lines []
 		c.code(d, now)
 	}
 	c.waiting(d, now)
+	c.record(d)
 	if len(c.lines) > height-1 {
 		c.lines = compact(c.lines)
 	}
@@ -261,6 +262,21 @@ func (c *canvas) waiting(d *desk, now time.Time) {
 	if n := d.more(now); n > 0 && d.view != viewIdle {
 		c.blank()
 		c.text("", moreWaiting(n))
+	}
+}
+
+// record says that something is wrong with the server's record: in full while
+// there is nothing else to do. It keeps nobody from answering.
+func (c *canvas) record(d *desk) {
+	switch {
+	case d.screen.Record == "":
+		return
+	case d.view == viewIdle:
+		c.blank()
+		c.text(bold, d.screen.Record)
+	default:
+		c.blank()
+		c.text(bold, "The server's record is not in order.")
 	}
 }
 

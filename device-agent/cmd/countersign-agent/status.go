@@ -28,7 +28,7 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit code 0 means that this device is trusted, that the server could be reached just now, and that the account is not suspended. Otherwise standard error says in one line what is wrong and what to do.
 
-With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "offline_codes" (whether it can make them), "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "notices" (how many were not shown yet), "problem"}`
+With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "offline_codes" (whether it can make them), "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "records", "records_time" (how many records the server's record had when this device last saw it in order, and when), "record_problem", "notices" (how many were not shown yet), "problem"}`
 }
 
 // A report is all that status says.
@@ -51,6 +51,9 @@ type report struct {
 	Suspended   bool   `json:"suspended"`
 	CodesLeft   int32  `json:"recovery_codes_left"`
 	ClockOffset int64  `json:"clock_offset"`
+	Records     uint64 `json:"records"`
+	RecordsTime int64  `json:"records_time"`
+	RecordWrong string `json:"record_problem"`
 	Notices     int    `json:"notices"`
 	Problem     string `json:"problem"`
 
@@ -98,6 +101,7 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	r.lookAtRecord(agent.LoadRecord(env.dir)) // and once more when the server has answered
 	_, err = a.OfflineCode()
 	r.Offline = err == nil
 	asked := time.Now()
@@ -124,7 +128,21 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	case offset.Abs() > maxClockOffset:
 		return fmt.Errorf("this device's clock is wrong by %v: set it, or requests will seem to be over too early or too late", offset.Abs().Round(time.Second))
 	}
-	return nil
+	return r.lookAtRecord(a.CheckRecord(ctx))
+}
+
+// lookAtRecord notes what is known of the server's record.
+func (r *report) lookAtRecord(record agent.Record, err error) error {
+	if record.Head.Size > 0 {
+		r.Records, r.RecordsTime = record.Head.Size, record.Head.Time.Unix()
+	}
+	if err == nil && record.Alarm != nil {
+		err = record.Alarm
+	}
+	if err != nil {
+		r.RecordWrong = err.Error()
+	}
+	return err
 }
 
 func (r *report) print(env *environment) error {
@@ -156,7 +174,18 @@ func (r *report) print(env *environment) error {
 		line("recovery codes", codesLeftLine(r.CodesLeft))
 		line("clock", clockLine(r.ClockOffset))
 	}
+	line("the server's record", recordLine(r))
 	return w.Flush()
+}
+
+func recordLine(r *report) string {
+	switch {
+	case r.RecordWrong != "":
+		return "NOT IN ORDER"
+	case r.Records > 0:
+		return fmt.Sprintf("in order, %d records at %s", r.Records, time.Unix(r.RecordsTime, 0).Format(time.DateTime))
+	}
+	return ""
 }
 
 func clockLine(offset int64) string {

@@ -388,7 +388,7 @@ var File_countersign_v1_admin_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/account.proto\x1a countersign/v1/application.proto\x1a\x1acountersign/v1/audit.proto\x1a\x1ccountersign/v1/restore.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/account.proto\x1a countersign/v1/application.proto\x1a\x1acountersign/v1/audit.proto\x1a\x1bcountersign/v1/record.proto\x1a\x1ccountersign/v1/restore.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10GetServerRequest\"\xfd\x03\n" +
 	"\x11GetServerResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12#\n" +
@@ -415,7 +415,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\xb8\x12\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\x96\x13\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -440,7 +440,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x11RemoveApplication\x12(.countersign.v1.RemoveApplicationRequest\x1a).countersign.v1.RemoveApplicationResponse\x12V\n" +
 	"\vListSignIns\x12\".countersign.v1.ListSignInsRequest\x1a#.countersign.v1.ListSignInsResponse\x12P\n" +
 	"\tGetSignIn\x12 .countersign.v1.GetSignInRequest\x1a!.countersign.v1.GetSignInResponse\x12e\n" +
-	"\x10ListAuditRecords\x12'.countersign.v1.ListAuditRecordsRequest\x1a(.countersign.v1.ListAuditRecordsResponse\x12J\n" +
+	"\x10ListAuditRecords\x12'.countersign.v1.ListAuditRecordsRequest\x1a(.countersign.v1.ListAuditRecordsResponse\x12\\\n" +
+	"\rGetCheckpoint\x12$.countersign.v1.GetCheckpointRequest\x1a%.countersign.v1.GetCheckpointResponse\x12J\n" +
 	"\aGetKeys\x12\x1e.countersign.v1.GetKeysRequest\x1a\x1f.countersign.v1.GetKeysResponse\x12G\n" +
 	"\x06Backup\x12\x1d.countersign.v1.BackupRequest\x1a\x1e.countersign.v1.BackupResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
@@ -487,27 +488,29 @@ var file_countersign_v1_admin_proto_goTypes = []any{
 	(*ListSignInsRequest)(nil),             // 26: countersign.v1.ListSignInsRequest
 	(*GetSignInRequest)(nil),               // 27: countersign.v1.GetSignInRequest
 	(*ListAuditRecordsRequest)(nil),        // 28: countersign.v1.ListAuditRecordsRequest
-	(*AddAccountResponse)(nil),             // 29: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 30: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 31: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 32: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 33: countersign.v1.ResumeAccountResponse
-	(*UnlockAccountResponse)(nil),          // 34: countersign.v1.UnlockAccountResponse
-	(*CreateInvitationResponse)(nil),       // 35: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 36: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 37: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 38: countersign.v1.RevokeAccountDeviceResponse
-	(*ConfirmDevicesResponse)(nil),         // 39: countersign.v1.ConfirmDevicesResponse
-	(*RevokeAccountDevicesResponse)(nil),   // 40: countersign.v1.RevokeAccountDevicesResponse
-	(*ReadmitAccountDeviceResponse)(nil),   // 41: countersign.v1.ReadmitAccountDeviceResponse
-	(*AddApplicationResponse)(nil),         // 42: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 43: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 44: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 45: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 46: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 47: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 48: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 49: countersign.v1.ListAuditRecordsResponse
+	(*GetCheckpointRequest)(nil),           // 29: countersign.v1.GetCheckpointRequest
+	(*AddAccountResponse)(nil),             // 30: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 31: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 32: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 33: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 34: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 35: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 36: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 37: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 38: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 39: countersign.v1.RevokeAccountDeviceResponse
+	(*ConfirmDevicesResponse)(nil),         // 40: countersign.v1.ConfirmDevicesResponse
+	(*RevokeAccountDevicesResponse)(nil),   // 41: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceResponse)(nil),   // 42: countersign.v1.ReadmitAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 43: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 44: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 45: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 46: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 47: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 48: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 49: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 50: countersign.v1.ListAuditRecordsResponse
+	(*GetCheckpointResponse)(nil),          // 51: countersign.v1.GetCheckpointResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
@@ -535,34 +538,36 @@ var file_countersign_v1_admin_proto_depIdxs = []int32{
 	26, // 22: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
 	27, // 23: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
 	28, // 24: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	2,  // 25: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 26: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 27: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	29, // 28: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	30, // 29: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	31, // 30: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	32, // 31: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	33, // 32: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	34, // 33: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
-	35, // 34: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	36, // 35: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	37, // 36: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	38, // 37: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	39, // 38: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
-	40, // 39: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
-	41, // 40: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
-	42, // 41: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	43, // 42: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	44, // 43: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	45, // 44: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	46, // 45: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	47, // 46: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	48, // 47: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	49, // 48: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	3,  // 49: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 50: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	27, // [27:51] is the sub-list for method output_type
-	3,  // [3:27] is the sub-list for method input_type
+	29, // 25: countersign.v1.AdminService.GetCheckpoint:input_type -> countersign.v1.GetCheckpointRequest
+	2,  // 26: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	4,  // 27: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 28: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	30, // 29: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	31, // 30: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	32, // 31: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	33, // 32: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	34, // 33: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	35, // 34: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	36, // 35: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	37, // 36: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	38, // 37: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	39, // 38: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	40, // 39: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
+	41, // 40: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
+	42, // 41: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
+	43, // 42: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	44, // 43: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	45, // 44: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	46, // 45: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	47, // 46: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	48, // 47: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	49, // 48: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	50, // 49: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	51, // 50: countersign.v1.AdminService.GetCheckpoint:output_type -> countersign.v1.GetCheckpointResponse
+	3,  // 51: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	5,  // 52: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	28, // [28:53] is the sub-list for method output_type
+	3,  // [3:28] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -576,6 +581,7 @@ func file_countersign_v1_admin_proto_init() {
 	file_countersign_v1_account_proto_init()
 	file_countersign_v1_application_proto_init()
 	file_countersign_v1_audit_proto_init()
+	file_countersign_v1_record_proto_init()
 	file_countersign_v1_restore_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -41,6 +41,7 @@ const (
 	AdminService_ListSignIns_FullMethodName            = "/countersign.v1.AdminService/ListSignIns"
 	AdminService_GetSignIn_FullMethodName              = "/countersign.v1.AdminService/GetSignIn"
 	AdminService_ListAuditRecords_FullMethodName       = "/countersign.v1.AdminService/ListAuditRecords"
+	AdminService_GetCheckpoint_FullMethodName          = "/countersign.v1.AdminService/GetCheckpoint"
 	AdminService_GetKeys_FullMethodName                = "/countersign.v1.AdminService/GetKeys"
 	AdminService_Backup_FullMethodName                 = "/countersign.v1.AdminService/Backup"
 )
@@ -196,13 +197,22 @@ type AdminServiceClient interface {
 	//
 	// The caller must be an administrator.
 	GetSignIn(ctx context.Context, in *GetSignInRequest, opts ...grpc.CallOption) (*GetSignInResponse, error)
-	// ListAuditRecords lists the record of what happened, newest first.
+	// ListAuditRecords lists the record of what happened, or that part of it which
+	// a filter names. One call looks at a part of the record only, so a page may
+	// have fewer records than asked for, or none, and still not be the last.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN,
+	// APPLICATION_UNKNOWN, NO_SUCH_DEVICE, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	ListAuditRecords(ctx context.Context, in *ListAuditRecordsRequest, opts ...grpc.CallOption) (*ListAuditRecordsResponse, error)
-	// GetKeys returns the public keys with which grants are signed.
+	// GetCheckpoint returns the newest checkpoint of the record.
+	//
+	// Errors: CALLER_NOT_ALLOWED, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
+	// GetKeys returns the public keys with which grants and checkpoints are signed.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INTERNAL.
 	//
@@ -446,6 +456,16 @@ func (c *adminServiceClient) ListAuditRecords(ctx context.Context, in *ListAudit
 	return out, nil
 }
 
+func (c *adminServiceClient) GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCheckpointResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetCheckpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetKeysResponse)
@@ -617,13 +637,22 @@ type AdminServiceServer interface {
 	//
 	// The caller must be an administrator.
 	GetSignIn(context.Context, *GetSignInRequest) (*GetSignInResponse, error)
-	// ListAuditRecords lists the record of what happened, newest first.
+	// ListAuditRecords lists the record of what happened, or that part of it which
+	// a filter names. One call looks at a part of the record only, so a page may
+	// have fewer records than asked for, or none, and still not be the last.
 	//
-	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, STORE_FAILED.
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN,
+	// APPLICATION_UNKNOWN, NO_SUCH_DEVICE, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	ListAuditRecords(context.Context, *ListAuditRecordsRequest) (*ListAuditRecordsResponse, error)
-	// GetKeys returns the public keys with which grants are signed.
+	// GetCheckpoint returns the newest checkpoint of the record.
+	//
+	// Errors: CALLER_NOT_ALLOWED, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
+	// GetKeys returns the public keys with which grants and checkpoints are signed.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INTERNAL.
 	//
@@ -712,6 +741,9 @@ func (UnimplementedAdminServiceServer) GetSignIn(context.Context, *GetSignInRequ
 }
 func (UnimplementedAdminServiceServer) ListAuditRecords(context.Context, *ListAuditRecordsRequest) (*ListAuditRecordsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAuditRecords not implemented")
+}
+func (UnimplementedAdminServiceServer) GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCheckpoint not implemented")
 }
 func (UnimplementedAdminServiceServer) GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetKeys not implemented")
@@ -1136,6 +1168,24 @@ func _AdminService_ListAuditRecords_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_GetCheckpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCheckpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetCheckpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetCheckpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetCheckpoint(ctx, req.(*GetCheckpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_GetKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetKeysRequest)
 	if err := dec(in); err != nil {
@@ -1266,6 +1316,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAuditRecords",
 			Handler:    _AdminService_ListAuditRecords_Handler,
+		},
+		{
+			MethodName: "GetCheckpoint",
+			Handler:    _AdminService_GetCheckpoint_Handler,
 		},
 		{
 			MethodName: "GetKeys",

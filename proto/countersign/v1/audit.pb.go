@@ -103,7 +103,10 @@ type AuditRecord struct {
 	// More words, for example a reason; may be empty.
 	Detail string `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`
 	// The signed statement, where there is one.
-	Statement     string `protobuf:"bytes,11,opt,name=statement,proto3" json:"statement,omitempty"`
+	Statement string `protobuf:"bytes,11,opt,name=statement,proto3" json:"statement,omitempty"`
+	// The record's exact bytes, canonical JSON as docs/protocol.md defines it:
+	// what is hashed and exported. The fields above are what they say.
+	Document      []byte `protobuf:"bytes,12,opt,name=document,proto3" json:"document,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +216,13 @@ func (x *AuditRecord) GetStatement() string {
 		return x.Statement
 	}
 	return ""
+}
+
+func (x *AuditRecord) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
 }
 
 // ListSignInsRequest asks for a page of sign-ins.
@@ -435,7 +445,8 @@ func (x *GetSignInResponse) GetRecords() []*AuditRecord {
 	return nil
 }
 
-// ListAuditRecordsRequest asks for a page of the record.
+// ListAuditRecordsRequest asks for a page of the record. Only records are
+// returned for which all that is given here holds.
 type ListAuditRecordsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only those about this account, unless it is empty.
@@ -443,7 +454,20 @@ type ListAuditRecordsRequest struct {
 	// How many at most.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Where to go on; empty for the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those about this device or by it, unless it is empty: a device id, or
+	// an unambiguous beginning of one.
+	Device string `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`
+	// Only those about this application, unless it is empty.
+	Application string `protobuf:"bytes,5,opt,name=application,proto3" json:"application,omitempty"`
+	// Only those of this moment or later, if it is set.
+	SinceTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
+	// Only those earlier than this moment, if it is set.
+	UntilTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until_time,json=untilTime,proto3" json:"until_time,omitempty"`
+	// Only those of this event, unless it is empty.
+	Event string `protobuf:"bytes,8,opt,name=event,proto3" json:"event,omitempty"`
+	// The oldest first.
+	OldestFirst   bool `protobuf:"varint,9,opt,name=oldest_first,json=oldestFirst,proto3" json:"oldest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,12 +523,54 @@ func (x *ListAuditRecordsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListAuditRecordsRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *ListAuditRecordsRequest) GetApplication() string {
+	if x != nil {
+		return x.Application
+	}
+	return ""
+}
+
+func (x *ListAuditRecordsRequest) GetSinceTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SinceTime
+	}
+	return nil
+}
+
+func (x *ListAuditRecordsRequest) GetUntilTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntilTime
+	}
+	return nil
+}
+
+func (x *ListAuditRecordsRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *ListAuditRecordsRequest) GetOldestFirst() bool {
+	if x != nil {
+		return x.OldestFirst
+	}
+	return false
+}
+
 // ListAuditRecordsResponse is a page of the record.
 type ListAuditRecordsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The records, newest first.
+	// The records, newest first unless it was asked otherwise.
 	Records []*AuditRecord `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
-	// Where the next page begins.
+	// Where the next page begins; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -561,7 +627,7 @@ const file_countersign_v1_audit_proto_rawDesc = "" +
 	"\x1acountersign/v1/audit.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/sign_in.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xd9\x02\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xf5\x02\n" +
 	"\vAuditRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
@@ -574,7 +640,8 @@ const file_countersign_v1_audit_proto_rawDesc = "" +
 	"\aaddress\x18\t \x01(\tR\aaddress\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x12\x1c\n" +
-	"\tstatement\x18\v \x01(\tR\tstatement\"j\n" +
+	"\tstatement\x18\v \x01(\tR\tstatement\x12\x1a\n" +
+	"\bdocument\x18\f \x01(\fR\bdocument\"j\n" +
 	"\x12ListSignInsRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -587,12 +654,20 @@ const file_countersign_v1_audit_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"{\n" +
 	"\x11GetSignInResponse\x12/\n" +
 	"\asign_in\x18\x01 \x01(\v2\x16.countersign.v1.SignInR\x06signIn\x125\n" +
-	"\arecords\x18\x02 \x03(\v2\x1b.countersign.v1.AuditRecordR\arecords\"o\n" +
+	"\arecords\x18\x02 \x03(\v2\x1b.countersign.v1.AuditRecordR\arecords\"\xd8\x02\n" +
 	"\x17ListAuditRecordsRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"y\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06device\x18\x04 \x01(\tR\x06device\x12 \n" +
+	"\vapplication\x18\x05 \x01(\tR\vapplication\x129\n" +
+	"\n" +
+	"since_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tsinceTime\x129\n" +
+	"\n" +
+	"until_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tuntilTime\x12\x14\n" +
+	"\x05event\x18\b \x01(\tR\x05event\x12!\n" +
+	"\foldest_first\x18\t \x01(\bR\voldestFirst\"y\n" +
 	"\x18ListAuditRecordsResponse\x125\n" +
 	"\arecords\x18\x01 \x03(\v2\x1b.countersign.v1.AuditRecordR\arecords\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageTokenBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
@@ -628,12 +703,14 @@ var file_countersign_v1_audit_proto_depIdxs = []int32{
 	9, // 2: countersign.v1.ListSignInsResponse.sign_ins:type_name -> countersign.v1.SignIn
 	9, // 3: countersign.v1.GetSignInResponse.sign_in:type_name -> countersign.v1.SignIn
 	1, // 4: countersign.v1.GetSignInResponse.records:type_name -> countersign.v1.AuditRecord
-	1, // 5: countersign.v1.ListAuditRecordsResponse.records:type_name -> countersign.v1.AuditRecord
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8, // 5: countersign.v1.ListAuditRecordsRequest.since_time:type_name -> google.protobuf.Timestamp
+	8, // 6: countersign.v1.ListAuditRecordsRequest.until_time:type_name -> google.protobuf.Timestamp
+	1, // 7: countersign.v1.ListAuditRecordsResponse.records:type_name -> countersign.v1.AuditRecord
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_audit_proto_init() }

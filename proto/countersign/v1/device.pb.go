@@ -404,7 +404,10 @@ type WatchPromptsResponse struct {
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	// What happened to the account lately and since the device was enrolled,
 	// oldest first: at most 20, of the last 30 days.
-	Notices       []*Notice `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
+	Notices []*Notice `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
+	// The newest checkpoint of the server's record: in the first message, and in
+	// those that bring a change if it is newer than the one before.
+	Checkpoint    *Checkpoint `protobuf:"bytes,6,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -470,6 +473,13 @@ func (x *WatchPromptsResponse) GetServerTime() *timestamppb.Timestamp {
 func (x *WatchPromptsResponse) GetNotices() []*Notice {
 	if x != nil {
 		return x.Notices
+	}
+	return nil
+}
+
+func (x *WatchPromptsResponse) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
 	}
 	return nil
 }
@@ -1425,7 +1435,9 @@ type GetSelfResponse struct {
 	// As in EnrollDeviceResponse, whose answer may have been lost.
 	OfflineSecret []byte `protobuf:"bytes,6,opt,name=offline_secret,json=offlineSecret,proto3" json:"offline_secret,omitempty"`
 	// What happened lately, as in WatchPromptsResponse.
-	Notices       []*Notice `protobuf:"bytes,7,rep,name=notices,proto3" json:"notices,omitempty"`
+	Notices []*Notice `protobuf:"bytes,7,rep,name=notices,proto3" json:"notices,omitempty"`
+	// The newest checkpoint of the server's record.
+	Checkpoint    *Checkpoint `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1509,11 +1521,18 @@ func (x *GetSelfResponse) GetNotices() []*Notice {
 	return nil
 }
 
+func (x *GetSelfResponse) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/notice.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x05\n" +
+	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/notice.proto\x1a\x1bcountersign/v1/record.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x05\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -1539,14 +1558,17 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"trust_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\ttrustTime\x12=\n" +
 	"\freadmit_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vreadmitTime\x12#\n" +
 	"\rreadmitted_by\x18\x11 \x01(\tR\freadmittedBy\"\x15\n" +
-	"\x13WatchPromptsRequest\"\x9b\x02\n" +
+	"\x13WatchPromptsRequest\"\xd7\x02\n" +
 	"\x14WatchPromptsResponse\x120\n" +
 	"\aprompts\x18\x01 \x03(\v2\x16.countersign.v1.PromptR\aprompts\x125\n" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
 	"\x11account_suspended\x18\x03 \x01(\bR\x10accountSuspended\x12;\n" +
 	"\vserver_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x120\n" +
-	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\"Z\n" +
+	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\x12:\n" +
+	"\n" +
+	"checkpoint\x18\x06 \x01(\v2\x1a.countersign.v1.CheckpointR\n" +
+	"checkpoint\"Z\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1596,7 +1618,7 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\xd9\x02\n" +
+	"\x0eGetSelfRequest\"\x95\x03\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
@@ -1605,7 +1627,10 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"serverTime\x12.\n" +
 	"\x13recovery_codes_left\x18\x05 \x01(\x05R\x11recoveryCodesLeft\x12%\n" +
 	"\x0eoffline_secret\x18\x06 \x01(\fR\rofflineSecret\x120\n" +
-	"\anotices\x18\a \x03(\v2\x16.countersign.v1.NoticeR\anotices*\xb9\x01\n" +
+	"\anotices\x18\a \x03(\v2\x16.countersign.v1.NoticeR\anotices\x12:\n" +
+	"\n" +
+	"checkpoint\x18\t \x01(\v2\x1a.countersign.v1.CheckpointR\n" +
+	"checkpoint*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1621,7 +1646,7 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\x8d\a\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xfd\a\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
@@ -1633,7 +1658,8 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\rReadmitDevice\x12$.countersign.v1.ReadmitDeviceRequest\x1a%.countersign.v1.ReadmitDeviceResponse\x12G\n" +
 	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
-	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
+	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponse\x12n\n" +
+	"\x13GetConsistencyProof\x12*.countersign.v1.GetConsistencyProofRequest\x1a+.countersign.v1.GetConsistencyProofResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
 
 var (
 	file_countersign_v1_device_proto_rawDescOnce sync.Once
@@ -1677,6 +1703,9 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*GetSelfResponse)(nil),             // 24: countersign.v1.GetSelfResponse
 	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
 	(*Notice)(nil),                      // 26: countersign.v1.Notice
+	(*Checkpoint)(nil),                  // 27: countersign.v1.Checkpoint
+	(*GetConsistencyProofRequest)(nil),  // 28: countersign.v1.GetConsistencyProofRequest
+	(*GetConsistencyProofResponse)(nil), // 29: countersign.v1.GetConsistencyProofResponse
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
@@ -1690,42 +1719,46 @@ var file_countersign_v1_device_proto_depIdxs = []int32{
 	6,  // 8: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
 	25, // 9: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
 	26, // 10: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
-	25, // 11: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 12: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 13: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 14: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
-	2,  // 15: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 16: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 17: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 18: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 19: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	25, // 20: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	26, // 21: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
-	3,  // 22: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 23: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 24: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 25: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
-	13, // 26: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	15, // 27: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	17, // 28: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
-	19, // 29: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
-	21, // 30: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	23, // 31: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	4,  // 32: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 33: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 34: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 35: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
-	14, // 36: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	16, // 37: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	18, // 38: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
-	20, // 39: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
-	22, // 40: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	24, // 41: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	32, // [32:42] is the sub-list for method output_type
-	22, // [22:32] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	27, // 11: countersign.v1.WatchPromptsResponse.checkpoint:type_name -> countersign.v1.Checkpoint
+	25, // 12: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 13: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 14: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 15: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 16: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 17: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 18: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 19: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 20: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	25, // 21: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	26, // 22: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
+	27, // 23: countersign.v1.GetSelfResponse.checkpoint:type_name -> countersign.v1.Checkpoint
+	3,  // 24: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 25: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 26: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 27: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
+	13, // 28: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	15, // 29: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	17, // 30: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
+	19, // 31: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	21, // 32: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	23, // 33: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	28, // 34: countersign.v1.DeviceService.GetConsistencyProof:input_type -> countersign.v1.GetConsistencyProofRequest
+	4,  // 35: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 36: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 37: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 38: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 39: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 40: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 41: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
+	20, // 42: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	22, // 43: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	24, // 44: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	29, // 45: countersign.v1.DeviceService.GetConsistencyProof:output_type -> countersign.v1.GetConsistencyProofResponse
+	35, // [35:46] is the sub-list for method output_type
+	24, // [24:35] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
@@ -1734,6 +1767,7 @@ func file_countersign_v1_device_proto_init() {
 		return
 	}
 	file_countersign_v1_notice_proto_init()
+	file_countersign_v1_record_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -29,6 +29,7 @@ const (
 	DeviceService_Unlock_FullMethodName              = "/countersign.v1.DeviceService/Unlock"
 	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
 	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
+	DeviceService_GetConsistencyProof_FullMethodName = "/countersign.v1.DeviceService/GetConsistencyProof"
 )
 
 // DeviceServiceClient is the client API for DeviceService service.
@@ -140,6 +141,15 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	GetSelf(ctx context.Context, in *GetSelfRequest, opts ...grpc.CallOption) (*GetSelfResponse, error)
+	// GetConsistencyProof proves that the record of one size is the beginning
+	// of the record of another, so that the device can see that nothing it has
+	// a checkpoint of was changed since.
+	//
+	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	GetConsistencyProof(ctx context.Context, in *GetConsistencyProofRequest, opts ...grpc.CallOption) (*GetConsistencyProofResponse, error)
 }
 
 type deviceServiceClient struct {
@@ -259,6 +269,16 @@ func (c *deviceServiceClient) GetSelf(ctx context.Context, in *GetSelfRequest, o
 	return out, nil
 }
 
+func (c *deviceServiceClient) GetConsistencyProof(ctx context.Context, in *GetConsistencyProofRequest, opts ...grpc.CallOption) (*GetConsistencyProofResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConsistencyProofResponse)
+	err := c.cc.Invoke(ctx, DeviceService_GetConsistencyProof_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DeviceServiceServer is the server API for DeviceService service.
 // All implementations must embed UnimplementedDeviceServiceServer
 // for forward compatibility.
@@ -368,6 +388,15 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	GetSelf(context.Context, *GetSelfRequest) (*GetSelfResponse, error)
+	// GetConsistencyProof proves that the record of one size is the beginning
+	// of the record of another, so that the device can see that nothing it has
+	// a checkpoint of was changed since.
+	//
+	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	GetConsistencyProof(context.Context, *GetConsistencyProofRequest) (*GetConsistencyProofResponse, error)
 	mustEmbedUnimplementedDeviceServiceServer()
 }
 
@@ -407,6 +436,9 @@ func (UnimplementedDeviceServiceServer) UpdateDevice(context.Context, *UpdateDev
 }
 func (UnimplementedDeviceServiceServer) GetSelf(context.Context, *GetSelfRequest) (*GetSelfResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSelf not implemented")
+}
+func (UnimplementedDeviceServiceServer) GetConsistencyProof(context.Context, *GetConsistencyProofRequest) (*GetConsistencyProofResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConsistencyProof not implemented")
 }
 func (UnimplementedDeviceServiceServer) mustEmbedUnimplementedDeviceServiceServer() {}
 func (UnimplementedDeviceServiceServer) testEmbeddedByValue()                       {}
@@ -602,6 +634,24 @@ func _DeviceService_GetSelf_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_GetConsistencyProof_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConsistencyProofRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).GetConsistencyProof(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_GetConsistencyProof_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).GetConsistencyProof(ctx, req.(*GetConsistencyProofRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DeviceService_ServiceDesc is the grpc.ServiceDesc for DeviceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -644,6 +694,10 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSelf",
 			Handler:    _DeviceService_GetSelf_Handler,
+		},
+		{
+			MethodName: "GetConsistencyProof",
+			Handler:    _DeviceService_GetConsistencyProof_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -77,8 +77,11 @@ type cli struct {
 	} `cmd:"" help:"Sign-ins: list, show."`
 
 	Audit struct {
-		List auditListCmd `cmd:"" help:"List the record of what happened, newest first."`
-	} `cmd:"" help:"The record of what happened: list."`
+		List       auditListCmd       `cmd:"" help:"List the record of what happened, newest first."`
+		Export     auditExportCmd     `cmd:"" help:"Write the record, or a part of it, as lines of JSON, oldest first."`
+		Verify     auditVerifyCmd     `cmd:"" help:"Check that the record was not changed, and every signature in it."`
+		Checkpoint auditCheckpointCmd `cmd:"" help:"Print what the server signs about the record as it is now."`
+	} `cmd:"" help:"The record of what happened: list, export, verify, checkpoint."`
 
 	Keys struct {
 		JWKS keysJWKSCmd `cmd:"" name:"jwks" help:"Print the public keys that verify grants, as a JWK Set."`

@@ -95,7 +95,7 @@ func (h *home) draw() {
 }
 
 func (h *home) drawIfChanged() {
-	if now := h.oneLine() + strconv.Itoa(h.d.desk.Away(time.Now())); h.live && now != h.shown {
+	if now := h.oneLine() + strconv.Itoa(h.d.desk.Away(time.Now())) + h.d.desk.Screen().Record; h.live && now != h.shown {
 		h.shown = now
 		h.draw()
 	}
@@ -143,6 +143,8 @@ func (h *home) oneLine() string {
 		return d.messages.Say("status.barred")
 	case d.desk.Screen().Suspended:
 		return d.messages.Say("status.suspended")
+	case d.desk.Screen().Record != "":
+		return d.messages.Say("status.record")
 	case d.desk.Screen().Connected:
 		return d.messages.Say("status.connected")
 	}
@@ -178,6 +180,11 @@ func (h *home) status(s *window.Sheet) {
 		s.Strong("status.away")
 		s.Say("status.away.more")
 		s.Quiet(screen.Status)
+	}
+	if record := d.desk.Screen().Record; record != "" {
+		s.Rule()
+		s.Strong("status.record")
+		s.Told(record)
 	}
 	state := d.agent.State()
 	s.Rule()
