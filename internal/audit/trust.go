@@ -9,7 +9,8 @@ import (
 )
 
 // signInMemory is how long after its beginning a sign-in is remembered. None lives
-// longer than ten minutes; then nothing can happen to it any more.
+// longer than ten minutes, and a denial gets its reason, or is cancelled, within
+// half an hour; then nothing can happen to it any more.
 const signInMemory = time.Hour
 
 // trust is what the documents so far have said of who may sign, and of what is

@@ -34,6 +34,7 @@ const (
 	EventRecoveryCreated    Event = "recovery.codes_created"
 	EventRecoveryRenewed    Event = audit.EventRecoveryRenewed
 	EventRecoveryUsed       Event = audit.EventRecoveryUsed
+	EventRecoveryVoided     Event = "recovery.codes_voided"
 	EventTrustRequested     Event = audit.EventTrustRequested
 	EventSignInBegun        Event = audit.EventSignInBegun
 	EventSignInAllowed      Event = audit.EventSignInAllowed
@@ -55,7 +56,7 @@ func Events() []Event {
 		EventServerInitialised, EventServerRestored, EventClockChanged, EventStorageLow, EventStorageFreed, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked, EventDeviceConfirmed,
 		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
-		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed,
+		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed, EventRecoveryVoided,
 		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
 		EventSourceSilenced, EventLaneSilenced, EventUnlocked,

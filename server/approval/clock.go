@@ -266,7 +266,7 @@ func (b *Broker) acceptClock(tx Tx, now time.Time, ring *rings) error {
 }
 
 // timedBuckets hold times that matter for longer than a sign-in lives.
-var timedBuckets = []string{bucketAccounts, bucketDevices, bucketApplications, bucketRinging, bucketRequesters, bucketFailures, bucketRecovery}
+var timedBuckets = []string{bucketAccounts, bucketDevices, bucketApplications, bucketRinging, bucketRequesters, bucketFailures, bucketRecovery, bucketNotices}
 
 // pastOnly replaces the times in a value that are still to come by now. It
 // works on the JSON, so that no field of any type is forgotten.

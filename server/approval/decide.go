@@ -65,6 +65,10 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 			}
 		}
 		after, err := s.next(decisionStep(device, &d, jws), now)
+		if err != nil && refusal != nil {
+			refusal = errOutdated // too late to do anything, but what was noted stays
+			return nil
+		}
 		if err != nil {
 			return err
 		}

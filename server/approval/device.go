@@ -20,7 +20,8 @@ type Device struct {
 	Counter      uint64      // of the newest statement by this device
 	Newest       string      // SHA-256 of what that statement signed, in base64
 	Stale        stale       // statements whose counter did not rise
-	Calls        []time.Time `json:",omitempty"` // in the last hour, that were put on record
+	Calls        []time.Time `json:",omitempty"` // in the last hour, signed ones that were put on record
+	Renames      []time.Time `json:",omitempty"` // likewise, which nothing has to be signed for
 	Enrolled     time.Time
 	EnrolledBy   Actor
 	LastSeen     time.Time // to the minute

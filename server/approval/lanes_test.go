@@ -360,14 +360,26 @@ func TestADeviceFillsNoRecord(t *testing.T) {
 		w.account("ada")
 		files := w.application("files")
 		mac, phone := w.enroll("ada"), w.enroll("ada")
+		rename := func(i int) error {
+			_, err := w.broker.RenameDevice(t.Context(), mac.id, fmt.Sprint("Mac ", i), "")
+			return err
+		}
 		calls := []func(i int) error{
 			func(int) error { _, err := mac.requestCode(); return err },
-			func(i int) error {
-				_, err := w.broker.RenameDevice(t.Context(), mac.id, fmt.Sprint("Mac ", i), "")
+			func(int) error { return mac.unlock() },
+			func(int) error {
+				_, err := w.broker.CreateRecoveryCodes(t.Context(), mac.id, mac.renewal(), "")
 				return err
 			},
-			func(int) error { return mac.unlock() },
+			rename,
 		}
+		for i := range 30 {
+			// Who has the identity key alone can rename, and uses nothing else up.
+			if err := rename(i); err != nil {
+				t.Fatalf("name %d: %v", i, err)
+			}
+		}
+		wantReason(t, "a name after 30", rename(100), approval.ReasonRateLimited)
 		for i := range 30 {
 			if err := calls[i%3](i); err != nil {
 				t.Fatalf("call %d: %v", i, err)

@@ -43,7 +43,7 @@ const (
 //	   └─try, right, by a code that needs no Allow──► VERIFIED
 //
 // PENDING and APPROVED expire by the clock ([SignIn.At]); all but VERIFIED and
-// EXPIRED can be cancelled.
+// EXPIRED can be cancelled, DENIED for half an hour.
 //
 // It returns the sign-in as it is after the step. With an error the sign-in
 // comes back unchanged, except that a wrong code has been counted; the caller
@@ -92,6 +92,9 @@ func (s SignIn) deny(st step, now time.Time) (SignIn, error) {
 		s.Ended = now
 		return s, nil
 	case Denied:
+		if s.settled(now) {
+			return s, s.closed(state)
+		}
 		// The reason is asked for after the denial and comes in a second
 		// decision. "This wasn't me" is never taken back by another answer.
 		if st.reason != "" && s.DenyReason != statement.NotMe {
@@ -142,6 +145,9 @@ func (s SignIn) try(st step, now time.Time) (SignIn, error) {
 func (s SignIn) cancel(st step, now time.Time) (SignIn, error) {
 	switch state := s.At(now); state {
 	case Pending, Approved, Denied:
+		if state == Denied && s.settled(now) {
+			return s, s.closed(state)
+		}
 		s.Recorded = Cancelled
 		s.CancelCause = st.cause
 		s.Ended = now
@@ -155,6 +161,13 @@ func (s SignIn) cancel(st step, now time.Time) (SignIn, error) {
 		return s, s.closed(state)
 	}
 }
+
+// afterDenial is how long a denial can get its reason, or be cancelled. Who
+// verifies the record remembers a sign-in for an hour from its beginning.
+const afterDenial = 30 * time.Minute
+
+// settled reports whether a denied sign-in is over for good.
+func (s *SignIn) settled(now time.Time) bool { return !now.Before(s.Ended.Add(afterDenial)) }
 
 // closed says why nothing can be done in a state.
 func (s SignIn) closed(state State) error {

@@ -20,11 +20,13 @@ var notable = map[Event]bool{
 	EventDeviceEnrolled:   true,
 	EventDeviceRenamed:    true,
 	EventDeviceRevoked:    true,
+	EventDeviceConfirmed:  true,
 	EventDeviceReadmitted: true,
 	EventCounterReused:    true,
 	EventRecoveryCreated:  true,
 	EventRecoveryRenewed:  true,
 	EventRecoveryUsed:     true,
+	EventRecoveryVoided:   true,
 }
 
 // A Notice tells the owner of an account what happened to it. It holds the

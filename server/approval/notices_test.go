@@ -55,6 +55,32 @@ var noticed = map[approval.Event]deed{
 		_, err := phone.w.admin.RevokeDevice(phone.w.t.Context(), phone.id, "lost")
 		return err
 	}},
+	approval.EventDeviceConfirmed: {func(phone *device) {
+		memory := copyOf(phone.w.t, phone.w.store)
+		phone.w.config.Outside = memoryOutside()
+		phone.w.restore(memory)
+		if err := phone.w.config.Outside.Save(99); err != nil {
+			phone.w.t.Fatal(err)
+		}
+		phone.w.restart()
+		for _, account := range []string{"ada", "eve"} {
+			devices, err := phone.w.admin.Devices(phone.w.t.Context(), account)
+			if err != nil {
+				phone.w.t.Fatal(err)
+			}
+			for _, d := range devices {
+				if d.ID == phone.id {
+					continue
+				}
+				if _, err := phone.w.admin.ConfirmDevices(phone.w.t.Context(), "", []string{d.ID}); err != nil {
+					phone.w.t.Fatal(err)
+				}
+			}
+		}
+	}, func(phone *device) error {
+		_, err := phone.w.admin.ConfirmDevices(phone.w.t.Context(), "", []string{phone.id})
+		return err
+	}},
 	approval.EventDeviceReadmitted: {func(phone *device) { phone.w.fallDormant(phone) }, func(phone *device) error {
 		_, err := phone.w.admin.ReadmitDevice(phone.w.t.Context(), phone.id)
 		return err
@@ -80,6 +106,10 @@ var noticed = map[approval.Event]deed{
 	approval.EventRecoveryUsed: {func(phone *device) { phone.w.codes = phone.renew() }, func(phone *device) error {
 		phone.recovered(phone.w.codes[0])
 		return nil
+	}},
+	approval.EventRecoveryVoided: {func(phone *device) { phone.renew() }, func(phone *device) error {
+		_, err := phone.w.admin.RevokeDevice(phone.w.t.Context(), phone.id, "stolen")
+		return err
 	}},
 	approval.EventCounterReused: {func(phone *device) { phone.requestCode(); phone.requestCode() }, func(phone *device) error {
 		phone.counter = 0 // a copy goes on from where it was made

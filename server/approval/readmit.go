@@ -46,7 +46,9 @@ func (b *Broker) ReadmitDevice(ctx context.Context, device, jws, address string)
 		if err := saveDevice(tx, c.device); err != nil {
 			return err
 		}
-		ring, err = b.readmit(tx, now, t, Record{Actor: Actor{Kind: ActorDevice, ID: device}, Address: address, Statement: jws})
+		if standing == fresh { // once more, it must not end another 90 days than the owner meant
+			ring, err = b.readmit(tx, now, t, Record{Actor: Actor{Kind: ActorDevice, ID: device}, Address: address, Statement: jws})
+		}
 		target = *t
 		return err
 	})

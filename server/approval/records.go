@@ -16,6 +16,7 @@ import (
 //	  deployment                        deployment id, as text
 //	  decoy                             id of the newest request to be trusted that came to nothing
 //	  generation                        see Outside, in decimal
+//	  layout                            number of the layout that is drawn here, in decimal
 //	  records                           sequence number of the newest record, in decimal
 //	  restored                          when the store was last restored from a backup, in RFC 3339
 //	accounts
@@ -90,12 +91,17 @@ const (
 	bucketNotices        = "notices"
 
 	keyDeployment = "deployment"
+	keyLayout     = "layout"
 	keyRecords    = "records"
 	keyDecoy      = "decoy"
 	keyClock      = "clock"
 	keyGeneration = "generation"
 	keyRestored   = "restored"
 )
+
+// layout is the number of what is drawn above. It rises when a program that knows
+// the old drawing only would misread the store, or this one an old store.
+const layout = 2
 
 // present is the value of an index entry.
 var present = []byte("1")

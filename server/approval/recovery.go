@@ -96,9 +96,40 @@ func (s *recoverySet) mayShow(device, renewal string, now time.Time) bool {
 	return s.Device == device && s.Renewal == renewal && s.left() == recovery.Codes && now.Sub(s.Made) < showAgain
 }
 
+// voidRenewed voids the recovery codes that a device has asked for when it is
+// revoked: who had the device may have them, and could come back with one.
+// Those that an account got at an enrolment were shown before anybody could
+// take the device away, and stay; and so do those of the last device when it
+// signs itself out, because they are its owner's way back.
+func (b *Broker) voidRenewed(tx Tx, now time.Time, d *Device, by Actor) error {
+	set, err := b.loadRecovery(tx, d.Account)
+	if err != nil || set.Renewal == "" || set.Device != d.ID || set.left() == 0 {
+		return err
+	}
+	if by.ID == d.ID && len(b.trustedIDs(tx, d.Account, now)) == 0 {
+		return nil
+	}
+	if err := tx.Delete(bucketRecovery, d.Account); err != nil {
+		return err
+	}
+	_, err = record(tx, now, Record{Event: EventRecoveryVoided, Actor: by, Account: d.Account, Device: d.ID})
+	return err
+}
+
+// renewedByRevoked reports whether a device asked for the codes that is revoked
+// by now, so that nobody knows who has them.
+func (s *recoverySet) renewedByRevoked(tx Tx) (bool, error) {
+	if s.Renewal == "" {
+		return false, nil
+	}
+	d, err := load[Device](tx, bucketDevices, s.Device)
+	return err == nil && (d == nil || d.State == DeviceRevoked), err
+}
+
 // recoveryAtEnrollment returns the codes to show to a device that an invitation
-// has enrolled: new ones if the account has none left, those that it was shown
-// before if it asks again, and else none.
+// has enrolled: new ones if the account has none left, or none but those that a
+// device has asked for which was revoked since; those that it was shown before
+// if it asks again; and else none.
 func (b *Broker) recoveryAtEnrollment(tx Tx, now time.Time, d *Device, id string, again bool, address string) ([]string, error) {
 	set, err := b.loadRecovery(tx, d.Account)
 	switch {
@@ -106,8 +137,13 @@ func (b *Broker) recoveryAtEnrollment(tx Tx, now time.Time, d *Device, id string
 		return nil, err
 	case again && set.mayShow(d.ID, "", now):
 		return b.secrets.recoveryCodes(d.Account, set.ID), nil
-	case again || set.left() > 0:
+	case again:
 		return nil, nil
+	}
+	if set.left() > 0 {
+		if gone, err := set.renewedByRevoked(tx); err != nil || !gone {
+			return nil, err
+		}
 	}
 	codes, err := b.makeRecoveryCodes(tx, now, d.Account, id, d.ID, "")
 	if err != nil {

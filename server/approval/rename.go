@@ -32,7 +32,7 @@ func (b *Broker) RenameDevice(ctx context.Context, device, name, address string)
 			if err := b.room(); err != nil {
 				return err
 			}
-			if err := c.device.called(now); err != nil {
+			if err := c.device.renamed(now); err != nil {
 				return err
 			}
 		}

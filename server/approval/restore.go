@@ -131,7 +131,8 @@ func (a Administrator) ConfirmDevices(ctx context.Context, account string, ids [
 			if err := a.record(tx, now, Record{Event: EventDeviceConfirmed, Account: d.Account, Device: d.ID, Detail: d.Name}); err != nil {
 				return err
 			}
-			confirmed, ring = append(confirmed, d), append(ring, d.ID)
+			confirmed = append(confirmed, d)
+			ring = append(ring, a.broker.trustedIDs(tx, d.Account, now)...)
 		}
 		return nil
 	})

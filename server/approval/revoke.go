@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -47,10 +48,19 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 			return err
 		}
 		if t == nil || t.Account != c.device.Account {
+			if refusal != nil {
+				refusal = errOutdated // there is nothing to do, but what was noted stays
+				return nil
+			}
 			return refuse(ReasonNoSuchDevice, "There is no such device in this account.")
 		}
 		if t.ID == device { // the caller is trusted, so that only its own revocation can leave nobody
-			if err := b.notTheLast(tx, c.account, now); err != nil {
+			err := b.notTheLast(tx, c.account, now)
+			if refusal != nil && errors.Is(err, &Error{Reason: ReasonLastDevice}) {
+				refusal = errOutdated // likewise
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -132,7 +142,7 @@ func (b *Broker) notTheLast(tx Tx, a *Account, now time.Time) error {
 type rings struct{ devices, signIns []string }
 
 // revoke ends the trust in a device: what it allowed and was not used yet is
-// void, and so is the code it asked for. Revoking a revoked device changes
+// void, and so are the codes it asked for. Revoking a revoked device changes
 // nothing. The caller rings afterwards.
 func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
 	if d.State == DeviceRevoked {
@@ -156,6 +166,9 @@ func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings
 	}
 	r.Event, r.Account, r.Device = EventDeviceRevoked, a.Name, d.ID
 	if _, err := record(tx, now, r); err != nil {
+		return err
+	}
+	if err := b.voidRenewed(tx, now, d, r.Actor); err != nil {
 		return err
 	}
 	asked, err := load[requestedCode](tx, bucketRequestedCodes, a.Name)

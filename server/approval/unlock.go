@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -9,8 +10,10 @@ import (
 )
 
 // Unlock clears the counts of wrong codes, the gaps and the silences of the
-// caller's account, in all lanes, by the caller's signed statement. What was
-// rung in the last hour stays counted.
+// caller's account, in all lanes, by the caller's signed statement. What sign-ins
+// rang in the last hour stays counted. What devices rang that ask to be trusted
+// does not: beyond their budget they are dropped, so that a stranger who knows
+// an account's name could keep the owner from asking with a device of hers.
 func (b *Broker) Unlock(ctx context.Context, device, jws, address string) error {
 	_, claims, err := verified(ctx, b, device, jws, func(u statement.Unlock) claims {
 		return claims{u.Aud, u.ServerKey, u.Account, u.ApprovalKey, u.Counter, jws}
@@ -95,6 +98,7 @@ func unlock(tx Tx, now time.Time, r Record) error {
 		return err
 	}
 	ringing.InVain, ringing.Silenced, ringing.SilentUntil = nil, nil, time.Time{}
+	ringing.Rung = slices.DeleteFunc(ringing.Rung, func(x ring) bool { return x.Lane == LaneEnrolment })
 	if err := ringing.save(tx, r.Account); err != nil {
 		return err
 	}

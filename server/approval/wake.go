@@ -3,6 +3,7 @@ package approval
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,15 +19,18 @@ func (b *Broker) wake(ctx context.Context, c Config) error {
 	var last time.Time
 	var fresh bool // there is nothing in the store yet
 	err = b.store.View(ctx, func(tx Tx) (err error) {
-		if last, err = lastTime(tx); err != nil {
+		id, err := tx.Get(bucketMeta, keyDeployment)
+		if fresh = id == nil; err != nil || fresh {
 			return err
 		}
-		id, err := tx.Get(bucketMeta, keyDeployment)
-		fresh = id == nil
+		if err := readableLayout(tx); err != nil {
+			return err
+		}
+		last, err = lastTime(tx)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("reading the time of the newest record: %w", err)
+		return fmt.Errorf("opening the store: %w", err)
 	}
 	if fresh {
 		// Here what is outside comes first: were the store first, a crash between
@@ -83,7 +87,23 @@ func (b *Broker) wakeDeployment(tx Tx, now time.Time, fresh bool, made string) e
 	if _, err := record(tx, now, Record{Event: EventServerInitialised, Actor: Actor{Kind: ActorServer}}); err != nil {
 		return err
 	}
+	if err := putNumber(tx, keyLayout, layout); err != nil {
+		return err
+	}
 	return tx.Put(bucketMeta, keyDeployment, []byte(made))
+}
+
+// readableLayout refuses a store that was written in another layout.
+func readableLayout(tx Tx) error {
+	switch got, err := metaNumber(tx, keyLayout); {
+	case err != nil:
+		return err
+	case got < layout:
+		return errors.New("the database was written by a countersign-server from before the first release, whose records were no tree, and cannot be carried over: run that program once more, or begin with an empty data directory and enrol the devices again")
+	case got > layout:
+		return fmt.Errorf("the database was written by a newer countersign-server (layout %d, this program knows %d): install the newer program again, or restore a backup made before the upgrade", got, layout)
+	}
+	return nil
 }
 
 // wakeClock acts on a clock that is behind the time that the store knows of.

@@ -127,6 +127,8 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return text.Isolate(n.GetDetail()) + " has another name now: " + device + "."
 	case "device.revoked":
 		return "Revoked by " + by + ": " + device + because + ". It can approve nothing any more."
+	case "device.confirmed":
+		return "The server came back from an old backup, and " + by + " confirmed that this device still counts: " + device + ". If it was revoked before, or is not in your hands, revoke it: " + revokeCommand(n)
 	case "device.readmitted":
 		return "Not seen for 90 days, and readmitted by " + by + ": " + device + ". It can approve sign-ins again. If it is not in your hands, revoke it: " + revokeCommand(n)
 	case "device.counter_reused":
@@ -135,6 +137,8 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return "Recovery codes were made and shown on a new device: " + device + "."
 	case "recovery.codes_renewed":
 		return "New recovery codes were made and shown on " + by + ". Those before them are void."
+	case "recovery.codes_voided":
+		return "The recovery codes are void, because the device that they were made on was revoked: " + device + ". Make new ones: " + program + " recovery-codes renew"
 	case "recovery.code_used":
 		return "A recovery code was used for a new device: " + device + ". Codes: " + text.Escape(n.GetDetail()) + ". If it was not you, revoke that device at once, and make new codes: " + revokeCommand(n)
 	}

@@ -9,7 +9,7 @@ type unlockCmd struct{}
 
 // Help is shown with unlock --help.
 func (unlockCmd) Help() string {
-	return `For when wrong codes were typed by somebody else, or by you, and no code is compared any more; or when requests do not ring because of "this wasn't me". The server forgets the wrong codes, the gaps and the silences of this device's account; it is written down. How often the account is rung in an hour stays bounded.
+	return `For when wrong codes were typed by somebody else, or by you, and no code is compared any more; or when requests do not ring because of "this wasn't me"; or when strangers ask for your account so often that your new device's request does not show up. The server forgets the wrong codes, the gaps and the silences of this device's account; it is written down. How often the account is rung in an hour stays bounded.
 
 If it was somebody else, he may have the password: change it first.`
 }

@@ -96,7 +96,7 @@ type AdminServiceClient interface {
 	// The caller must be an administrator.
 	ResumeAccount(ctx context.Context, in *ResumeAccountRequest, opts ...grpc.CallOption) (*ResumeAccountResponse, error)
 	// UnlockAccount clears an account's counts of wrong codes, gaps and silences, in all lanes.
-	// What was rung in the last hour stays counted.
+	// What sign-ins rang in the last hour stays counted.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, STORE_FAILED.
 	//
@@ -536,7 +536,7 @@ type AdminServiceServer interface {
 	// The caller must be an administrator.
 	ResumeAccount(context.Context, *ResumeAccountRequest) (*ResumeAccountResponse, error)
 	// UnlockAccount clears an account's counts of wrong codes, gaps and silences, in all lanes.
-	// What was rung in the last hour stays counted.
+	// What sign-ins rang in the last hour stays counted.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, STORE_FAILED.
 	//

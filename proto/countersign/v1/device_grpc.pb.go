@@ -125,9 +125,9 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
-	// UpdateDevice changes what the caller's own record says of it. A device has
-	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
-	// Unlock in an hour.
+	// UpdateDevice changes what the caller's own record says of it. A device may
+	// do so 30 times in an hour; and, counted apart, have 30 calls of CreateCode,
+	// CreateRecoveryCodes and Unlock.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORAGE_LOW, STORE_FAILED.
@@ -372,9 +372,9 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
-	// UpdateDevice changes what the caller's own record says of it. A device has
-	// 30 calls of UpdateDevice, CreateCode, CreateRecoveryCodes and
-	// Unlock in an hour.
+	// UpdateDevice changes what the caller's own record says of it. A device may
+	// do so 30 times in an hour; and, counted apart, have 30 calls of CreateCode,
+	// CreateRecoveryCodes and Unlock.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORAGE_LOW, STORE_FAILED.
