@@ -64,8 +64,10 @@ func (h *home) sayPlace(s *window.Sheet) (label string) {
 		s.Say("first.keys-file")
 		label = "first.passphrase"
 	}
-	if h.place != nil && len(h.place.whyNot) > 0 {
-		s.Quiet(strings.Join(h.place.whyNot, ". ") + ".")
+	if h.place != nil {
+		for _, why := range h.place.whyNot {
+			s.Quiet(strings.ToUpper(why[:1]) + why[1:] + ".")
+		}
 	}
 	return label
 }
