@@ -129,9 +129,10 @@ type Agent struct {
 
 // Open makes an Agent for the trusted device in dir. The error wraps
 // [ErrNotEnrolled] if there is none or its enrolment is not finished, [ErrLost] if
-// its keys or its counter are gone, and the errors of [keystore.Open] if its keys cannot be used. Open does not use the
-// network. The Agent needs no closing; what it opens, [Agent.Run] closes.
-func Open(dir, passphrase string) (*Agent, error) {
+// its keys or its counter are gone, and the errors of [keystore.Open] if its keys cannot
+// be used. The keys may be in one of the vaults. Open does not use the network. The
+// Agent needs no closing; what it opens, [Agent.Run] closes.
+func Open(dir, passphrase string, vaults ...keystore.Vault) (*Agent, error) {
 	state, err := LoadState(dir)
 	if err != nil {
 		return nil, err
@@ -142,7 +143,7 @@ func Open(dir, passphrase string) (*Agent, error) {
 	if err := whole(dir, state); err != nil {
 		return nil, err
 	}
-	keys, err := keystore.Open(dir, passphrase)
+	keys, err := openKeys(dir, passphrase, vaults)
 	if err != nil {
 		return nil, err
 	}

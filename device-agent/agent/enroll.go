@@ -25,7 +25,10 @@ const enrollPatience = 20 * time.Second
 // An Enrollment says what to enrol.
 type Enrollment struct {
 	Dir        string // is made if there is none
-	Passphrase string // of the keys; if empty, new keys are not encrypted
+	Passphrase string // of the keys; if empty, new keys are not encrypted with one
+
+	Vaults []keystore.Vault // where keys may be besides in a file
+	Vault  keystore.Vault   // where new keys are made; if nil, in a file
 
 	// Link is the invitation. The zero Link finishes what was begun.
 	Link invitation.Link
@@ -159,10 +162,7 @@ func (e Enrollment) start() (*Agent, error) {
 	if !validKind(e.Kind) {
 		return nil, fmt.Errorf("there is no kind of device %q", e.Kind)
 	}
-	keys, err := keystore.Open(e.Dir, e.Passphrase)
-	if errors.Is(err, keystore.ErrNoKeys) {
-		keys, err = keystore.Create(e.Dir, e.Passphrase)
-	}
+	keys, err := keysOf(e.Dir, e.Passphrase, e.Vaults, e.Vault)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (e Enrollment) start() (*Agent, error) {
 
 // resume goes on with what was begun.
 func (e Enrollment) resume(begun State) (*Agent, error) {
-	keys, err := keystore.Open(e.Dir, e.Passphrase)
+	keys, err := openKeys(e.Dir, e.Passphrase, e.Vaults)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -24,7 +23,7 @@ func makeDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("looking at the agent's directory: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if shared(info) {
 		return fmt.Errorf("%s: others than its owner can use the agent's directory (mode %04o): run chmod 700 on it", dir, info.Mode().Perm())
 	}
 	return nil
@@ -73,14 +72,6 @@ func removeFile(dir, name string) error {
 	return syncDir(dir)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // lockName is the file whose lock excludes other processes, and other callers
 // in this one. It is empty and never replaced, unlike the files it guards.
 const lockName = "lock"
@@ -92,14 +83,11 @@ func tryLock(dir, name string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	switch {
-	case err == nil:
-		return func() { f.Close() }, nil
-	case errors.Is(err, syscall.EWOULDBLOCK), errors.Is(err, syscall.EINTR):
-		return nil, f.Close()
+	got, err := lock(f, false)
+	if !got {
+		return nil, errors.Join(err, f.Close())
 	}
-	return nil, errors.Join(err, f.Close())
+	return func() { f.Close() }, nil
 }
 
 // lockDir waits for the lock of dir. It is released by unlock, and by the
@@ -109,13 +97,7 @@ func lockDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the agent's directory: %w", err)
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
+	if _, err := lock(f, true); err != nil {
 		return nil, fmt.Errorf("locking the agent's directory: %w", errors.Join(err, f.Close()))
 	}
 	return func() { f.Close() }, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/countersignd/countersign/device-agent/keystore"
 )
@@ -27,6 +28,30 @@ func whole(dir string, s State) error {
 	}
 	_, err := readCounter(dir)
 	return err
+}
+
+// openKeys opens keys that are there.
+func openKeys(dir, passphrase string, vaults []keystore.Vault) (*keystore.Keys, error) {
+	keys, err := keystore.Open(dir, passphrase, vaults...)
+	if errors.Is(err, keystore.ErrGone) {
+		return nil, lost(dir, strings.TrimPrefix(err.Error(), dir+string(filepath.Separator)), err)
+	}
+	return keys, err
+}
+
+// keysOf returns the keys in dir, made now if there were none: in vault, or in a file
+// if that is nil. Keys that are there stay where they are.
+func keysOf(dir, passphrase string, vaults []keystore.Vault, vault keystore.Vault) (*keystore.Keys, error) {
+	keys, err := openKeys(dir, passphrase, vaults)
+	switch {
+	case !errors.Is(err, keystore.ErrNoKeys):
+		return keys, err
+	case vault == nil:
+		return keystore.Create(dir, passphrase)
+	case passphrase != "":
+		return nil, errors.New("a passphrase encrypts keys in a file, and these are to be made elsewhere: leave it out")
+	}
+	return keystore.CreateIn(dir, vault)
 }
 
 // lost says what to do about a device that can never answer again.

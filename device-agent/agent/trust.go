@@ -22,7 +22,10 @@ var ErrRequestOver = errors.New("to ask again, run countersign-agent enroll")
 // ([Recover]).
 type Asking struct {
 	Dir        string // is made if there is none
-	Passphrase string // of the keys; if empty, new keys are not encrypted
+	Passphrase string // of the keys; if empty, new keys are not encrypted with one
+
+	Vaults []keystore.Vault // where keys may be besides in a file
+	Vault  keystore.Vault   // where new keys are made; if nil, in a file
 
 	// Server and Account are whom to ask. The zero values finish what was begun.
 	Server  Server
@@ -182,10 +185,7 @@ func (in Asking) begin(phase string) (a *Agent, begun State, err error) {
 
 // keys returns keys that are on disk, made now if there were none.
 func (in Asking) keys() (*keystore.Keys, error) {
-	keys, err := keystore.Open(in.Dir, in.Passphrase)
-	if errors.Is(err, keystore.ErrNoKeys) {
-		keys, err = keystore.Create(in.Dir, in.Passphrase)
-	}
+	keys, err := keysOf(in.Dir, in.Passphrase, in.Vaults, in.Vault)
 	if err != nil {
 		return nil, err
 	}

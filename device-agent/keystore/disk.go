@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // maxFile is far more than a file with keys has.
@@ -26,7 +25,7 @@ func checkDir(dir string) error {
 	if !own(info) {
 		return fmt.Errorf("%s: the directory belongs to another user: run this program as that user", dir)
 	}
-	if info.Mode().Perm()&0o022 != 0 {
+	if allows(info, 0o022) {
 		return fmt.Errorf("%s: others may write to the directory of the keys: run chmod 700 on it, and enrol this device anew if it is not yours alone", dir)
 	}
 	return nil
@@ -56,7 +55,7 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: the file changed while it was opened: try again", path)
 	case !own(info):
 		return nil, fmt.Errorf("%s: the file belongs to another user: run this program as that user", path)
-	case info.Mode().Perm()&^0o600 != 0:
+	case allows(info, 0o177):
 		return nil, fmt.Errorf("%s: others than its owner may use the file (mode %04o): run chmod 600 on it, and enrol this device anew if somebody else may have read it", path, info.Mode().Perm())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
@@ -67,12 +66,6 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, errDamaged)
 	}
 	return data, nil
-}
-
-// own reports whether the file belongs to the user this process acts as.
-func own(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid()
 }
 
 // writeNew makes the file name in dir, durably, with all of data or not at all.
@@ -118,12 +111,4 @@ func makeDir(dir string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(dir))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

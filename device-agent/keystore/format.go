@@ -33,7 +33,7 @@ const (
 var scryptWork = 17
 
 // A signer is a private key that does not show itself when it is printed.
-type signer struct{ private *ecdsa.PrivateKey }
+type signer struct{ private crypto.Signer }
 
 func (s signer) Public() crypto.PublicKey { return s.private.Public() }
 
@@ -43,7 +43,7 @@ func (s signer) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([
 
 // Format prints the key id of the public key, whatever the verb.
 func (s signer) Format(f fmt.State, verb rune) {
-	id, _ := pin.KeyID(s.Public()) // parse lets in no key that has none
+	id, _ := pin.KeyID(s.Public()) // no key is let in that has none
 	fmt.Fprint(f, "private key of "+id)
 }
 

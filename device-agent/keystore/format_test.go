@@ -167,7 +167,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		again, err := encode(keys.Identity.(signer).private, keys.Approval.(signer).private)
+		again, err := encode(keys.Identity.(signer).private.(*ecdsa.PrivateKey), keys.Approval.(signer).private.(*ecdsa.PrivateKey))
 		if err != nil || !bytes.Equal(again, data) {
 			t.Errorf("parse accepts %q, which is spelled %q", data, again)
 		}

@@ -4,8 +4,11 @@
 //
 // Both are in one file, in a directory of their own:
 //
-//	keys.pem    two PKCS#8 keys in PEM, mode 0600
-//	keys.age    the same, encrypted with a passphrase (age, scrypt)
+//	keys.pem      two PKCS#8 keys in PEM, mode 0600
+//	keys.age      the same, encrypted with a passphrase (age, scrypt)
+//	keys.keyring  what a [Vault] makes them of: the keys, encrypted with a key that the
+//	              keyring of the person's session keeps
+//	keys.tpm      likewise: what this machine's TPM, and no other, loads them from
 //
 // There is one of them, never both, and it is never changed: a device whose keys
 // are lost or were seen by others is enrolled anew. The file is written under
@@ -16,9 +19,11 @@
 // user's own which nobody else may read, in a directory that nobody else may
 // write to, and that it is byte for byte what this package would write. What is
 // not defended against: programs that run as the same user, who can read what the
-// agent can. A copied key shows, though, by the counters of its statements.
+// agent can, and use what it can use. A copied key shows, though, by the counters of
+// its statements.
 //
-// The package relies on the owners and permissions of Unix.
+// The checks are of the owners and permissions of Unix. On Windows nothing is checked:
+// what protects the file there is the access list of the directory it is in.
 package keystore
 
 import (
@@ -29,6 +34,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // The errors that a caller acts on. Each is a sentence for a person, and comes
@@ -43,16 +49,23 @@ var (
 const (
 	plainName     = "keys.pem"
 	encryptedName = "keys.age"
+	keyringName   = "keys.keyring"
+	tpmName       = "keys.tpm"
 )
+
+// keyFiles are the files that hold keys. A directory has one of them at most.
+var keyFiles = []string{plainName, encryptedName, keyringName, tpmName}
+
+var vaultNames = map[string]string{InKeyring: keyringName, InTPM: tpmName}
 
 // Keys are the two keys of a device. They show nothing of themselves when they
 // are printed or logged.
 type Keys struct {
 	Identity crypto.Signer // for TLS
 	Approval crypto.Signer // for statements
-	Storage  string        // "file": where the keys are kept, as an enrollment says it
+	Storage  string        // file, [InKeyring] or [InTPM]: where the keys are kept, as an enrollment says it
 
-	sealing []byte // derived from Approval, see Seal
+	sealing []byte // see Seal
 }
 
 // String says where the keys are kept, and nothing else.
@@ -69,59 +82,76 @@ func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 // durable. If dir holds keys already, Create changes nothing and the error wraps
 // [ErrExists].
 func Create(dir, passphrase string) (*Keys, error) {
+	name := plainName
+	if passphrase != "" {
+		name = encryptedName
+	}
+	return create(dir, name, func() ([]byte, *Keys, error) {
+		data, err := generate()
+		if err != nil {
+			return nil, nil, err
+		}
+		keys, err := parse(data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading back new keys: %w", err)
+		}
+		if passphrase != "" {
+			data, err = encrypt(data, passphrase)
+		}
+		return data, keys, err
+	})
+}
+
+// create writes what is made into the file name in dir.
+func create(dir, name string, make func() ([]byte, *Keys, error)) (*Keys, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("creating the directory for the keys: %w", err)
 	}
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
-	if err := vacant(dir, plainName, encryptedName); err != nil {
+	if err := vacant(dir, keyFiles...); err != nil {
 		return nil, err
 	}
-	data, err := generate()
+	data, keys, err := make()
 	if err != nil {
 		return nil, err
-	}
-	keys, err := parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("reading back new keys: %w", err)
-	}
-	name, other := plainName, encryptedName
-	if passphrase != "" {
-		name, other = encryptedName, plainName
-		if data, err = encrypt(data, passphrase); err != nil {
-			return nil, err
-		}
 	}
 	if err := writeNew(dir, name, data); err != nil {
 		return nil, err
 	}
-	// Another Create may have run at the same time and made the other file.
+	// Another create may have run at the same time and made another file.
 	// Each of the two looks for the other's after its own is there, so at
 	// least one sees it and gives way.
-	if err := vacant(dir, other); err != nil {
+	others := slices.DeleteFunc(slices.Clone(keyFiles), func(n string) bool { return n == name })
+	if err := vacant(dir, others...); err != nil {
 		return nil, errors.Join(err, os.Remove(filepath.Join(dir, name)))
 	}
 	return keys, nil
 }
 
-// Open reads the keys in dir. The error wraps [ErrNoKeys] if there are none,
-// [ErrPassphraseNeeded] if they are encrypted and passphrase is empty, and
-// [ErrWrongPassphrase]. A passphrase for keys that are not encrypted is refused as well:
-// whoever gives it believes that they are.
-func Open(dir, passphrase string) (*Keys, error) {
-	path, encrypted, err := locate(dir)
+// Open reads the keys in dir, from one of the vaults if it keeps them. The error wraps
+// [ErrNoKeys] if there are none, [ErrPassphraseNeeded] if they are encrypted and
+// passphrase is empty, [ErrWrongPassphrase], and [ErrGone] if their vault has lost them.
+// A passphrase for keys that are not encrypted is refused as well: whoever gives it
+// believes that they are.
+func Open(dir, passphrase string, vaults ...Vault) (*Keys, error) {
+	name, err := locate(dir)
 	if err != nil {
 		return nil, err
 	}
+	path, encrypted := filepath.Join(dir, name), name == encryptedName
 	switch {
 	case encrypted && passphrase == "":
 		return nil, fmt.Errorf("%s: %w", path, ErrPassphraseNeeded)
 	case !encrypted && passphrase != "":
-		return nil, fmt.Errorf("%s: the keys are not encrypted, but a passphrase was given: leave it out, or enrol this device anew with it", path)
+		return nil, fmt.Errorf("%s: the keys are not encrypted with a passphrase, but one was given: leave it out, or enrol this device anew with it", path)
 	}
 	if err := checkDir(dir); err != nil {
 		return nil, err
+	}
+	if name == keyringName || name == tpmName {
+		return openVault(dir, name, vaults)
 	}
 	data, err := read(path)
 	if err != nil {
@@ -142,29 +172,41 @@ func Open(dir, passphrase string) (*Keys, error) {
 // Encrypted reports whether the keys in dir need a passphrase. The error wraps
 // [ErrNoKeys] if there are none.
 func Encrypted(dir string) (bool, error) {
-	_, encrypted, err := locate(dir)
-	return encrypted, err
+	name, err := locate(dir)
+	return name == encryptedName, err
+}
+
+// Storage returns where the keys in dir are kept, as [Keys] has it. The error wraps
+// [ErrNoKeys] if there are none.
+func Storage(dir string) (string, error) {
+	switch name, err := locate(dir); name {
+	case keyringName:
+		return InKeyring, nil
+	case tpmName:
+		return InTPM, nil
+	default:
+		return inFile, err
+	}
 }
 
 // locate finds the one file with keys in dir.
-func locate(dir string) (path string, encrypted bool, err error) {
-	plain, err := exists(filepath.Join(dir, plainName))
-	if err != nil {
-		return "", false, err
+func locate(dir string) (name string, err error) {
+	for _, n := range keyFiles {
+		there, err := exists(filepath.Join(dir, n))
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case there && name != "":
+			return "", fmt.Errorf("%s: there is both %s and %s: move away the one that is not this device's", dir, name, n)
+		case there:
+			name = n
+		}
 	}
-	encrypted, err = exists(filepath.Join(dir, encryptedName))
-	if err != nil {
-		return "", false, err
+	if name == "" {
+		return "", fmt.Errorf("%s: %w", dir, ErrNoKeys)
 	}
-	switch {
-	case plain && encrypted:
-		return "", false, fmt.Errorf("%s: there is both %s and %s: move away the one that is not this device's", dir, plainName, encryptedName)
-	case encrypted:
-		return filepath.Join(dir, encryptedName), true, nil
-	case plain:
-		return filepath.Join(dir, plainName), false, nil
-	}
-	return "", false, fmt.Errorf("%s: %w", dir, ErrNoKeys)
+	return name, nil
 }
 
 // vacant returns an ErrExists if one of the names is taken in dir.

@@ -150,7 +150,7 @@ func TestCreateNeverReplacesKeys(t *testing.T) {
 		}
 	}
 	// Whatever has the name counts, even if it is no key.
-	for _, name := range []string{plainName, encryptedName} {
+	for _, name := range keyFiles {
 		dir := t.TempDir()
 		if err := os.Symlink("nowhere", filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)

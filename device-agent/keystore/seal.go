@@ -10,15 +10,18 @@ import (
 	"fmt"
 )
 
+const sealingSize = 32 // bytes, for AES-256
+
 // sealingKey derives what Seal encrypts with from the approval key: whoever can
 // read that can let people in anyway, and under a passphrase it is as safe as
-// the keys are, without the passphrase being kept in memory or asked for again.
+// the keys are, without the passphrase being kept in memory or asked for again. A vault,
+// whose keys may show nothing of themselves, keeps a key for it beside them.
 func sealingKey(approval *ecdsa.PrivateKey) ([]byte, error) {
 	scalar, err := approval.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("deriving a key: %w", err)
 	}
-	return hkdf.Key(sha256.New, scalar, nil, "countersign v1 sealed by the approval key", 32)
+	return hkdf.Key(sha256.New, scalar, nil, "countersign v1 sealed by the approval key", sealingSize)
 }
 
 // Seal encrypts a secret of the device, so that it can be written beside the keys

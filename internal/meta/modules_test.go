@@ -48,6 +48,8 @@ var desktopModules = map[string]string{
 	"golang.org/x/text":               "the order of the letters in a line; raised for what the toolkit pins",
 	"google.golang.org/protobuf":      "times in the list of devices",
 	"github.com/alecthomas/kong":      "the command line",
+	"github.com/google/go-tpm":        "keys in a TPM",
+	"github.com/zalando/go-keyring":   "keys that a keyring encrypts",
 
 	// Tests only.
 	"github.com/google/go-cmp":       "readable differences",

@@ -170,9 +170,12 @@ func (c *enrollCmd) passphrase(ctx context.Context, env *environment) (string, e
 // keysLine says where the keys are, and whether they can be read by who copies them.
 func keysLine(dir string) string {
 	encrypted, err := keystore.Encrypted(dir)
+	storage, _ := keystore.Storage(dir) // with the same error
 	switch {
 	case err != nil:
 		return "missing"
+	case storage != "file":
+		return storageWords(storage)
 	case encrypted:
 		return "in a file, encrypted with a passphrase"
 	}

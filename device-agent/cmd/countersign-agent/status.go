@@ -91,7 +91,9 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	if r.Encrypted, err = keystore.Encrypted(env.dir); err != nil && !errors.Is(err, keystore.ErrNoKeys) {
 		return err
 	}
-	r.KeyStorage = "file"
+	if r.KeyStorage, err = keystore.Storage(env.dir); err != nil {
+		r.KeyStorage = ""
+	}
 	r.ServerKey, r.ServerWords = state.Pin, agent.Fingerprint(state.Pin)
 	if state.Phase == agent.Recovering && state.TrustTime > 0 {
 		return notYet(time.Unix(state.TrustTime, 0))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
+	"github.com/countersignd/countersign/device-agent/desktop/keys"
 	"github.com/countersignd/countersign/device-agent/desktop/window"
 	"github.com/countersignd/countersign/device-agent/keystore"
 	"github.com/countersignd/countersign/internal/code"
@@ -37,17 +38,19 @@ type desktopAgent struct {
 	showing  atomic.Bool // the same, for the clock
 	home     *home
 	tray     *tray
+	keysIn   []keys.Vault // where keys may be besides in a file, the best one first
 
-	ctx     context.Context
-	work    sync.WaitGroup // calls to the server, and the agent
-	agent   *agent.Agent   // nil until this device is trusted and its keys are open
-	ended   error          // why the agent gave up
-	calloff context.CancelFunc
-	copied  string // what this program put on the clipboard and must take off it
+	ctx       context.Context
+	work      sync.WaitGroup // calls to the server, and the agent
+	agent     *agent.Agent   // nil until this device is trusted and its keys are open
+	unlocking bool           // its keys are being opened
+	ended     error          // why the agent gave up
+	calloff   context.CancelFunc
+	copied    string // what this program put on the clipboard and must take off it
 }
 
 func newDesktop(dir string, opened <-chan string) *desktopAgent {
-	d := &desktopAgent{dir: dir, opened: opened, desk: desk.New(), calloff: func() {}}
+	d := &desktopAgent{dir: dir, opened: opened, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
 	d.app = app.NewWithID(program)
 	d.app.SetIcon(icon)
 	d.app.Settings().SetTheme(window.NewTheme())
@@ -86,7 +89,7 @@ func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
 		keepKeyboard()
 		d.work.Go(func() { d.clock(ctx) })
 		d.start()
-		if !hidden || d.agent == nil || link != "" {
+		if !hidden || !d.unlocking || link != "" {
 			d.home.open(link)
 		}
 	})
@@ -166,12 +169,29 @@ func (d *desktopAgent) start() {
 
 // unlock opens the keys and begins to watch.
 func (d *desktopAgent) unlock(passphrase string) {
-	a, err := agent.Open(d.dir, passphrase)
+	if d.unlocking {
+		return
+	}
+	d.unlocking = true
+	d.home.turnTo(d.home.status) // says so
+	// Not in d.work: a keyring may wait for the person, who may rather quit.
+	go func() {
+		a, err := agent.Open(d.dir, passphrase, d.vaults()...)
+		fyne.Do(func() {
+			d.unlocking = false
+			d.unlocked(a, err)
+		})
+	}()
+}
+
+func (d *desktopAgent) unlocked(a *agent.Agent, err error) {
 	switch {
 	case errors.Is(err, keystore.ErrPassphraseNeeded):
 		d.home.turnTo(func(s *window.Sheet) { d.home.passphrase(s, nil) })
+		d.home.open("")
 	case errors.Is(err, keystore.ErrWrongPassphrase):
 		d.home.turnTo(func(s *window.Sheet) { d.home.passphrase(s, err) })
+		d.home.open("")
 	case err != nil:
 		d.home.fail(err)
 	default:
@@ -184,7 +204,10 @@ func (d *desktopAgent) unlock(passphrase string) {
 				d.home.draw()
 			})
 		})
-		d.home.turnTo(d.home.status)
+		d.refresh()
+		if d.home.live {
+			d.home.draw() // another sheet may have come up meanwhile, and stays
+		}
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/window"
-	"github.com/countersignd/countersign/device-agent/keystore"
 )
 
 // A home is the window that a person opens: how it stands, the devices, the first
@@ -24,6 +23,7 @@ type home struct {
 	telling bool                // the sheet tells notices
 	told    map[noticeID]bool
 	shown   string
+	place   *place // of new keys; nil until it was looked for
 }
 
 func newHome(d *desktopAgent) *home {
@@ -133,6 +133,8 @@ func (h *home) quit() window.Button {
 func (h *home) oneLine() string {
 	d := h.d
 	switch {
+	case d.unlocking:
+		return d.messages.Say("status.opening")
 	case d.agent == nil:
 		return d.messages.Say("status.none")
 	case d.ended != nil:
@@ -154,6 +156,12 @@ func (h *home) status(s *window.Sheet) {
 	h.live = true
 	d := h.d
 	s.Title("home.title")
+	if d.agent == nil {
+		s.Strong("status.opening")
+		s.Say("status.opening.more")
+		s.Buttons(window.Button{Label: "home.close", Do: h.close}, h.quit())
+		return
+	}
 	switch screen := d.desk.Screen(); {
 	case d.ended != nil:
 		s.Strong("status.ended")
@@ -197,18 +205,6 @@ func (h *home) status(s *window.Sheet) {
 	s.Buttons(window.Button{Label: "home.close", Do: h.close}, h.quit())
 }
 
-// keysKey says where the keys are, and whether who copies them can use them.
-func keysKey(dir string) string {
-	encrypted, err := keystore.Encrypted(dir)
-	switch {
-	case err != nil:
-		return "keys.missing"
-	case encrypted:
-		return "keys.encrypted"
-	}
-	return "keys.file"
-}
-
 // passphrase asks for the passphrase of the keys.
 func (h *home) passphrase(s *window.Sheet, wrong error) {
 	s.Title("passphrase.title")
@@ -230,6 +226,7 @@ func (h *home) enrolled(e agent.Enrolled, passphrase string) {
 		s.Title("done.title")
 		s.Say("done.what", "account", e.Account)
 		s.Fingerprint(e.Device)
+		s.Field("home.keys", h.d.messages.Say(keysKey(h.d.dir)))
 		s.Say("done.next")
 		s.Buttons(window.Button{Label: "done.ok", Do: func() { h.turnTo(h.status) }})
 	}

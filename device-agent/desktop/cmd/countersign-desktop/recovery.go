@@ -51,6 +51,7 @@ func (h *home) renew(s *window.Sheet) {
 
 // recover enrols this device with a recovery code, or goes on with that.
 func (h *home) recover(in agent.Asking) {
+	in.Vaults, in.Vault = h.d.vaults(), h.vault(in.Passphrase)
 	h.wait()
 	h.do(func(ctx context.Context) error {
 		r, err := agent.Recover(ctx, in)

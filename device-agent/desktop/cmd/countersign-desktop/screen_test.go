@@ -156,7 +156,9 @@ func (r *room) xvfb() string {
 		r.t.Fatal(err)
 	}
 	defer number.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x1024x24", "-nolisten", "tcp")
+	// Without -noreset it begins anew, and is not there for a moment, whenever the last
+	// program has left.
+	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset")
 	cmd.ExtraFiles = []*os.File{theirs}
 	err = cmd.Start()
 	theirs.Close()
@@ -211,7 +213,12 @@ func (r *room) start(name string, args ...string) *actor {
 		a.cmd.Wait()
 		close(a.done)
 	}()
-	r.t.Cleanup(a.end)
+	r.t.Cleanup(func() {
+		a.end()
+		if r.t.Failed() {
+			r.t.Logf("%s printed:\n%s", name, a.text())
+		}
+	})
 	return a
 }
 

@@ -33,13 +33,13 @@ func (h *home) first(s *window.Sheet) {
 	s.Say("first.what")
 	s.Rule()
 	s.Say("first.invitation")
-	s.Buttons(window.Button{Label: "first.use-invitation", Do: func() { h.turnTo(h.invitation("", nil)) }})
+	s.Buttons(window.Button{Label: "first.use-invitation", Do: func() { h.prepare(h.invitation("", nil)) }})
 	s.Rule()
 	s.Say("first.ask")
-	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.turnTo(h.ask(byDevice, agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.prepare(h.ask(byDevice, agent.Asking{Name: hostName()}, nil)) }})
 	s.Rule()
 	s.Say("first.recovery")
-	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.turnTo(h.ask(byRecovery, agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.prepare(h.ask(byRecovery, agent.Asking{Name: hostName()}, nil)) }})
 	s.Rule()
 	s.Buttons(h.quit())
 }
@@ -51,7 +51,7 @@ func (h *home) start() window.Button {
 // invited takes an invitation that was opened. It is never used without a press: any
 // page can have one opened.
 func (h *home) invited(link string) {
-	if h.d.agent != nil {
+	if h.d.agent != nil || h.d.unlocking {
 		h.turnTo(func(s *window.Sheet) {
 			s.Title("first.enrolled")
 			s.Say("first.enrolled.more")
@@ -59,7 +59,7 @@ func (h *home) invited(link string) {
 		})
 		return
 	}
-	h.turnTo(h.invitation(link, nil))
+	h.prepare(h.invitation(link, nil))
 }
 
 // invitation asks for an invitation, and for how this device is to be called.
@@ -76,7 +76,7 @@ func (h *home) invitation(link string, problem error) func(*window.Sheet) {
 		l := s.Entry("invitation.label", link, false)
 		l.SetPlaceHolder("countersign://…")
 		name := s.Entry("first.name", hostName(), false)
-		passphrase := s.Entry("first.passphrase", "", true)
+		passphrase := s.Entry(h.sayPlace(s), "", true)
 		s.Buttons(h.start(), window.Button{Label: "invitation.do", Do: func() {
 			parsed, err := invitation.Parse(strings.TrimSpace(l.Text))
 			if err != nil {
@@ -90,7 +90,7 @@ func (h *home) invitation(link string, problem error) func(*window.Sheet) {
 
 // enroll has the server trust this device.
 func (h *home) enroll(e agent.Enrollment, link string) {
-	e.Dir, e.Kind = h.d.dir, kind
+	e.Dir, e.Kind, e.Vaults, e.Vault = h.d.dir, kind, h.d.vaults(), h.vault(e.Passphrase)
 	h.wait()
 	h.do(func(ctx context.Context) error {
 		enrolled, err := agent.Enroll(ctx, e)
@@ -135,7 +135,7 @@ func (h *home) ask(by way, in agent.Asking, problem error) func(*window.Sheet) {
 		server.SetPlaceHolder("countersign.example:8443")
 		account := s.Entry("field.account", in.Account, false)
 		name := s.Entry("first.name", in.Name, false)
-		passphrase := s.Entry("first.passphrase", "", true)
+		passphrase := s.Entry(h.sayPlace(s), "", true)
 		s.Buttons(h.start(), window.Button{Label: "ask-trust.do", Do: func() {
 			in := agent.Asking{
 				Dir: h.d.dir, Kind: kind, Server: agent.Server{Address: strings.TrimSpace(server.Text)},
@@ -179,6 +179,7 @@ func (h *home) compare(by way, in agent.Asking, key string) func(*window.Sheet) 
 
 // askTrust has the trusted devices asked.
 func (h *home) askTrust(in agent.Asking) {
+	in.Vaults, in.Vault = h.d.vaults(), h.vault(in.Passphrase)
 	h.wait()
 	h.do(func(ctx context.Context) error {
 		c, err := agent.Ask(ctx, in)
