@@ -105,10 +105,15 @@ func unusedKeys(tx Tx, ids ...string) error {
 }
 
 // mayRingForTrust returns whom to ring, nobody if the account does not bear
-// it, and counts the ring.
+// it, and counts the ring. What refuses most requests comes first, and reads
+// little, so that time tells a stranger little of whether the account exists.
 func (b *Broker) mayRingForTrust(tx Tx, account, source string, now time.Time) ([]string, error) {
 	a, err := load[Account](tx, bucketAccounts, account)
 	if err != nil || active(a) != nil {
+		return nil, err
+	}
+	r, err := loadRinging(tx, account, now)
+	if err != nil || r.silence(LaneEnrolment, source, now) != "" {
 		return nil, err
 	}
 	devices := b.trustedIDs(tx, account, now)
@@ -127,10 +132,6 @@ func (b *Broker) mayRingForTrust(tx Tx, account, source string, now time.Time) (
 	}
 	if asking >= maxOpenEnrolment {
 		return nil, nil
-	}
-	r, err := loadRinging(tx, account, now)
-	if err != nil || r.silence(LaneEnrolment, source, now) != "" {
-		return nil, err
 	}
 	r.rang(LaneEnrolment, source, now)
 	return devices, r.save(tx, account)
