@@ -75,23 +75,11 @@ func submit[R any](ctx context.Context, a *Agent, s submission[R], connect func(
 		if ReactionTo(err) != Retry {
 			return none, lastErr
 		}
-		lost = lost || !refusedForNow(err)
+		lost = lost || !isBarred(err)
 		if sleep(ctx, pause.next()) != nil {
 			return none, unanswered(lastErr, lost)
 		}
 	}
-}
-
-// refusedForNow reports whether the server said that this device does not count
-// at present, which a person can change. Nothing came of the call.
-func refusedForNow(err error) bool {
-	switch Reason(err) {
-	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING,
-		countersignv1.ErrorReason_ERROR_REASON_DEVICE_DORMANT,
-		countersignv1.ErrorReason_ERROR_REASON_DEVICE_UNCONFIRMED:
-		return true
-	}
-	return false
 }
 
 // unanswered is the error of a statement that was not handed in in time.

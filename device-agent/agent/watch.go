@@ -87,7 +87,7 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 }
 
 // isBarred reports whether the server knows this device and does not count it
-// at present, which may pass.
+// at present, which may pass. Nothing came of the call then.
 func isBarred(err error) bool {
 	switch Reason(err) {
 	case countersignv1.ErrorReason_ERROR_REASON_DEVICE_WAITING,

@@ -50,13 +50,7 @@ func (c *devicesRevokeCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	listing, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	devices, err := a.Devices(listing)
-	if err != nil {
-		return explain(err)
-	}
-	d, err := pick(devices, c.Device)
+	d, devices, err := listed(ctx, a, c.Device)
 	if err != nil {
 		return err
 	}
@@ -179,13 +173,7 @@ func (c *devicesReadmitCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	listing, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	devices, err := a.Devices(listing)
-	if err != nil {
-		return explain(err)
-	}
-	d, err := pick(devices, c.Device)
+	d, _, err := listed(ctx, a, c.Device)
 	if err != nil {
 		return err
 	}
@@ -205,4 +193,16 @@ func (c *devicesReadmitCmd) Run(ctx context.Context, env *environment) error {
 	}
 	_, err = fmt.Fprintf(env.out, "Readmitted: %s. It can approve sign-ins again.\n", text.Isolate(d.GetName()))
 	return err
+}
+
+// listed returns the account's device that the person named, and all of them.
+func listed(ctx context.Context, a *agent.Agent, named string) (*countersignv1.Device, []*countersignv1.Device, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	devices, err := a.Devices(ctx)
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	d, err := pick(devices, named)
+	return d, devices, err
 }
