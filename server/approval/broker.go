@@ -44,6 +44,10 @@ type Config struct {
 	// waits before it may be trusted: 0 is not at all, and 7 days is the most.
 	RecoveryWait time.Duration
 
+	// Wakers wake devices that have no open stream, by service; a device can
+	// register for these only. It may be empty.
+	Wakers map[PushService]Waker
+
 	// Log is told what an operator must know; nil means slog.Default().
 	Log *slog.Logger
 

@@ -90,7 +90,9 @@ type GetServerResponse struct {
 	Ballast bool `protobuf:"varint,11,opt,name=ballast,proto3" json:"ballast,omitempty"`
 	// How far the server's time is ahead of its machine's clock, which was set
 	// back; unset if it is not.
-	ClockAhead    *durationpb.Duration `protobuf:"bytes,12,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
+	ClockAhead *durationpb.Duration `protobuf:"bytes,12,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
+	// The services by which devices are woken, as they were configured.
+	PushServices  []*PushServiceStatus `protobuf:"bytes,13,rep,name=push_services,json=pushServices,proto3" json:"push_services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,6 +211,106 @@ func (x *GetServerResponse) GetClockAhead() *durationpb.Duration {
 	return nil
 }
 
+func (x *GetServerResponse) GetPushServices() []*PushServiceStatus {
+	if x != nil {
+		return x.PushServices
+	}
+	return nil
+}
+
+// TestAccountDeviceRequest names a device.
+type TestAccountDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device's id, or its first characters, as in GetAccountDeviceRequest.
+	Device        string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestAccountDeviceRequest) Reset() {
+	*x = TestAccountDeviceRequest{}
+	mi := &file_countersign_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestAccountDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestAccountDeviceRequest) ProtoMessage() {}
+
+func (x *TestAccountDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestAccountDeviceRequest.ProtoReflect.Descriptor instead.
+func (*TestAccountDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TestAccountDeviceRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+// TestAccountDeviceResponse tells what became of the test prompt until now; each
+// message replaces the one before.
+type TestAccountDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The test.
+	Test          *DeviceTest `protobuf:"bytes,1,opt,name=test,proto3" json:"test,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestAccountDeviceResponse) Reset() {
+	*x = TestAccountDeviceResponse{}
+	mi := &file_countersign_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestAccountDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestAccountDeviceResponse) ProtoMessage() {}
+
+func (x *TestAccountDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestAccountDeviceResponse.ProtoReflect.Descriptor instead.
+func (*TestAccountDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TestAccountDeviceResponse) GetTest() *DeviceTest {
+	if x != nil {
+		return x.Test
+	}
+	return nil
+}
+
 // GetKeysRequest has no fields.
 type GetKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -218,7 +320,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[2]
+	mi := &file_countersign_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +332,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[2]
+	mi := &file_countersign_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +345,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 // GetKeysResponse carries public keys.
@@ -257,7 +359,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[3]
+	mi := &file_countersign_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +371,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[3]
+	mi := &file_countersign_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +384,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetKeysResponse) GetJwks() string {
@@ -303,7 +405,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[4]
+	mi := &file_countersign_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +417,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[4]
+	mi := &file_countersign_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +430,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BackupRequest) GetPath() string {
@@ -349,7 +451,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_countersign_v1_admin_proto_msgTypes[5]
+	mi := &file_countersign_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +463,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_admin_proto_msgTypes[5]
+	mi := &file_countersign_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +476,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_countersign_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BackupResponse) GetSizeBytes() int64 {
@@ -388,8 +490,8 @@ var File_countersign_v1_admin_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/account.proto\x1a countersign/v1/application.proto\x1a\x1acountersign/v1/audit.proto\x1a\x1bcountersign/v1/record.proto\x1a\x1ccountersign/v1/restore.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetServerRequest\"\xfd\x03\n" +
+	"\x1acountersign/v1/admin.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/account.proto\x1a countersign/v1/application.proto\x1a\x1acountersign/v1/audit.proto\x1a\x1dcountersign/v1/delivery.proto\x1a\x1bcountersign/v1/record.proto\x1a\x1ccountersign/v1/restore.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x10GetServerRequest\"\xc5\x04\n" +
 	"\x11GetServerResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12#\n" +
 	"\rdeployment_id\x18\x02 \x01(\tR\fdeploymentId\x12%\n" +
@@ -407,7 +509,12 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	" \x01(\x03R\tfreeBytes\x12\x18\n" +
 	"\aballast\x18\v \x01(\bR\aballast\x12:\n" +
 	"\vclock_ahead\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"clockAhead\"\x10\n" +
+	"clockAhead\x12F\n" +
+	"\rpush_services\x18\r \x03(\v2!.countersign.v1.PushServiceStatusR\fpushServices\"2\n" +
+	"\x18TestAccountDeviceRequest\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\"K\n" +
+	"\x19TestAccountDeviceResponse\x12.\n" +
+	"\x04test\x18\x01 \x01(\v2\x1a.countersign.v1.DeviceTestR\x04test\"\x10\n" +
 	"\x0eGetKeysRequest\"%\n" +
 	"\x0fGetKeysResponse\x12\x12\n" +
 	"\x04jwks\x18\x01 \x01(\tR\x04jwks\"#\n" +
@@ -415,7 +522,7 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"/\n" +
 	"\x0eBackupResponse\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\x96\x13\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes2\x82\x14\n" +
 	"\fAdminService\x12P\n" +
 	"\tGetServer\x12 .countersign.v1.GetServerRequest\x1a!.countersign.v1.GetServerResponse\x12S\n" +
 	"\n" +
@@ -432,7 +539,8 @@ const file_countersign_v1_admin_proto_rawDesc = "" +
 	"\x13RevokeAccountDevice\x12*.countersign.v1.RevokeAccountDeviceRequest\x1a+.countersign.v1.RevokeAccountDeviceResponse\x12_\n" +
 	"\x0eConfirmDevices\x12%.countersign.v1.ConfirmDevicesRequest\x1a&.countersign.v1.ConfirmDevicesResponse\x12q\n" +
 	"\x14RevokeAccountDevices\x12+.countersign.v1.RevokeAccountDevicesRequest\x1a,.countersign.v1.RevokeAccountDevicesResponse\x12q\n" +
-	"\x14ReadmitAccountDevice\x12+.countersign.v1.ReadmitAccountDeviceRequest\x1a,.countersign.v1.ReadmitAccountDeviceResponse\x12_\n" +
+	"\x14ReadmitAccountDevice\x12+.countersign.v1.ReadmitAccountDeviceRequest\x1a,.countersign.v1.ReadmitAccountDeviceResponse\x12j\n" +
+	"\x11TestAccountDevice\x12(.countersign.v1.TestAccountDeviceRequest\x1a).countersign.v1.TestAccountDeviceResponse0\x01\x12_\n" +
 	"\x0eAddApplication\x12%.countersign.v1.AddApplicationRequest\x1a&.countersign.v1.AddApplicationResponse\x12e\n" +
 	"\x10ListApplications\x12'.countersign.v1.ListApplicationsRequest\x1a(.countersign.v1.ListApplicationsResponse\x12q\n" +
 	"\x14SetApplicationPolicy\x12+.countersign.v1.SetApplicationPolicyRequest\x1a,.countersign.v1.SetApplicationPolicyResponse\x12w\n" +
@@ -457,120 +565,128 @@ func file_countersign_v1_admin_proto_rawDescGZIP() []byte {
 	return file_countersign_v1_admin_proto_rawDescData
 }
 
-var file_countersign_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_countersign_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_countersign_v1_admin_proto_goTypes = []any{
 	(*GetServerRequest)(nil),               // 0: countersign.v1.GetServerRequest
 	(*GetServerResponse)(nil),              // 1: countersign.v1.GetServerResponse
-	(*GetKeysRequest)(nil),                 // 2: countersign.v1.GetKeysRequest
-	(*GetKeysResponse)(nil),                // 3: countersign.v1.GetKeysResponse
-	(*BackupRequest)(nil),                  // 4: countersign.v1.BackupRequest
-	(*BackupResponse)(nil),                 // 5: countersign.v1.BackupResponse
-	(*timestamppb.Timestamp)(nil),          // 6: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),            // 7: google.protobuf.Duration
-	(*AddAccountRequest)(nil),              // 8: countersign.v1.AddAccountRequest
-	(*ListAccountsRequest)(nil),            // 9: countersign.v1.ListAccountsRequest
-	(*GetAccountRequest)(nil),              // 10: countersign.v1.GetAccountRequest
-	(*SuspendAccountRequest)(nil),          // 11: countersign.v1.SuspendAccountRequest
-	(*ResumeAccountRequest)(nil),           // 12: countersign.v1.ResumeAccountRequest
-	(*UnlockAccountRequest)(nil),           // 13: countersign.v1.UnlockAccountRequest
-	(*CreateInvitationRequest)(nil),        // 14: countersign.v1.CreateInvitationRequest
-	(*ListAccountDevicesRequest)(nil),      // 15: countersign.v1.ListAccountDevicesRequest
-	(*GetAccountDeviceRequest)(nil),        // 16: countersign.v1.GetAccountDeviceRequest
-	(*RevokeAccountDeviceRequest)(nil),     // 17: countersign.v1.RevokeAccountDeviceRequest
-	(*ConfirmDevicesRequest)(nil),          // 18: countersign.v1.ConfirmDevicesRequest
-	(*RevokeAccountDevicesRequest)(nil),    // 19: countersign.v1.RevokeAccountDevicesRequest
-	(*ReadmitAccountDeviceRequest)(nil),    // 20: countersign.v1.ReadmitAccountDeviceRequest
-	(*AddApplicationRequest)(nil),          // 21: countersign.v1.AddApplicationRequest
-	(*ListApplicationsRequest)(nil),        // 22: countersign.v1.ListApplicationsRequest
-	(*SetApplicationPolicyRequest)(nil),    // 23: countersign.v1.SetApplicationPolicyRequest
-	(*RotateApplicationTokenRequest)(nil),  // 24: countersign.v1.RotateApplicationTokenRequest
-	(*RemoveApplicationRequest)(nil),       // 25: countersign.v1.RemoveApplicationRequest
-	(*ListSignInsRequest)(nil),             // 26: countersign.v1.ListSignInsRequest
-	(*GetSignInRequest)(nil),               // 27: countersign.v1.GetSignInRequest
-	(*ListAuditRecordsRequest)(nil),        // 28: countersign.v1.ListAuditRecordsRequest
-	(*GetCheckpointRequest)(nil),           // 29: countersign.v1.GetCheckpointRequest
-	(*AddAccountResponse)(nil),             // 30: countersign.v1.AddAccountResponse
-	(*ListAccountsResponse)(nil),           // 31: countersign.v1.ListAccountsResponse
-	(*GetAccountResponse)(nil),             // 32: countersign.v1.GetAccountResponse
-	(*SuspendAccountResponse)(nil),         // 33: countersign.v1.SuspendAccountResponse
-	(*ResumeAccountResponse)(nil),          // 34: countersign.v1.ResumeAccountResponse
-	(*UnlockAccountResponse)(nil),          // 35: countersign.v1.UnlockAccountResponse
-	(*CreateInvitationResponse)(nil),       // 36: countersign.v1.CreateInvitationResponse
-	(*ListAccountDevicesResponse)(nil),     // 37: countersign.v1.ListAccountDevicesResponse
-	(*GetAccountDeviceResponse)(nil),       // 38: countersign.v1.GetAccountDeviceResponse
-	(*RevokeAccountDeviceResponse)(nil),    // 39: countersign.v1.RevokeAccountDeviceResponse
-	(*ConfirmDevicesResponse)(nil),         // 40: countersign.v1.ConfirmDevicesResponse
-	(*RevokeAccountDevicesResponse)(nil),   // 41: countersign.v1.RevokeAccountDevicesResponse
-	(*ReadmitAccountDeviceResponse)(nil),   // 42: countersign.v1.ReadmitAccountDeviceResponse
-	(*AddApplicationResponse)(nil),         // 43: countersign.v1.AddApplicationResponse
-	(*ListApplicationsResponse)(nil),       // 44: countersign.v1.ListApplicationsResponse
-	(*SetApplicationPolicyResponse)(nil),   // 45: countersign.v1.SetApplicationPolicyResponse
-	(*RotateApplicationTokenResponse)(nil), // 46: countersign.v1.RotateApplicationTokenResponse
-	(*RemoveApplicationResponse)(nil),      // 47: countersign.v1.RemoveApplicationResponse
-	(*ListSignInsResponse)(nil),            // 48: countersign.v1.ListSignInsResponse
-	(*GetSignInResponse)(nil),              // 49: countersign.v1.GetSignInResponse
-	(*ListAuditRecordsResponse)(nil),       // 50: countersign.v1.ListAuditRecordsResponse
-	(*GetCheckpointResponse)(nil),          // 51: countersign.v1.GetCheckpointResponse
+	(*TestAccountDeviceRequest)(nil),       // 2: countersign.v1.TestAccountDeviceRequest
+	(*TestAccountDeviceResponse)(nil),      // 3: countersign.v1.TestAccountDeviceResponse
+	(*GetKeysRequest)(nil),                 // 4: countersign.v1.GetKeysRequest
+	(*GetKeysResponse)(nil),                // 5: countersign.v1.GetKeysResponse
+	(*BackupRequest)(nil),                  // 6: countersign.v1.BackupRequest
+	(*BackupResponse)(nil),                 // 7: countersign.v1.BackupResponse
+	(*timestamppb.Timestamp)(nil),          // 8: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),            // 9: google.protobuf.Duration
+	(*PushServiceStatus)(nil),              // 10: countersign.v1.PushServiceStatus
+	(*DeviceTest)(nil),                     // 11: countersign.v1.DeviceTest
+	(*AddAccountRequest)(nil),              // 12: countersign.v1.AddAccountRequest
+	(*ListAccountsRequest)(nil),            // 13: countersign.v1.ListAccountsRequest
+	(*GetAccountRequest)(nil),              // 14: countersign.v1.GetAccountRequest
+	(*SuspendAccountRequest)(nil),          // 15: countersign.v1.SuspendAccountRequest
+	(*ResumeAccountRequest)(nil),           // 16: countersign.v1.ResumeAccountRequest
+	(*UnlockAccountRequest)(nil),           // 17: countersign.v1.UnlockAccountRequest
+	(*CreateInvitationRequest)(nil),        // 18: countersign.v1.CreateInvitationRequest
+	(*ListAccountDevicesRequest)(nil),      // 19: countersign.v1.ListAccountDevicesRequest
+	(*GetAccountDeviceRequest)(nil),        // 20: countersign.v1.GetAccountDeviceRequest
+	(*RevokeAccountDeviceRequest)(nil),     // 21: countersign.v1.RevokeAccountDeviceRequest
+	(*ConfirmDevicesRequest)(nil),          // 22: countersign.v1.ConfirmDevicesRequest
+	(*RevokeAccountDevicesRequest)(nil),    // 23: countersign.v1.RevokeAccountDevicesRequest
+	(*ReadmitAccountDeviceRequest)(nil),    // 24: countersign.v1.ReadmitAccountDeviceRequest
+	(*AddApplicationRequest)(nil),          // 25: countersign.v1.AddApplicationRequest
+	(*ListApplicationsRequest)(nil),        // 26: countersign.v1.ListApplicationsRequest
+	(*SetApplicationPolicyRequest)(nil),    // 27: countersign.v1.SetApplicationPolicyRequest
+	(*RotateApplicationTokenRequest)(nil),  // 28: countersign.v1.RotateApplicationTokenRequest
+	(*RemoveApplicationRequest)(nil),       // 29: countersign.v1.RemoveApplicationRequest
+	(*ListSignInsRequest)(nil),             // 30: countersign.v1.ListSignInsRequest
+	(*GetSignInRequest)(nil),               // 31: countersign.v1.GetSignInRequest
+	(*ListAuditRecordsRequest)(nil),        // 32: countersign.v1.ListAuditRecordsRequest
+	(*GetCheckpointRequest)(nil),           // 33: countersign.v1.GetCheckpointRequest
+	(*AddAccountResponse)(nil),             // 34: countersign.v1.AddAccountResponse
+	(*ListAccountsResponse)(nil),           // 35: countersign.v1.ListAccountsResponse
+	(*GetAccountResponse)(nil),             // 36: countersign.v1.GetAccountResponse
+	(*SuspendAccountResponse)(nil),         // 37: countersign.v1.SuspendAccountResponse
+	(*ResumeAccountResponse)(nil),          // 38: countersign.v1.ResumeAccountResponse
+	(*UnlockAccountResponse)(nil),          // 39: countersign.v1.UnlockAccountResponse
+	(*CreateInvitationResponse)(nil),       // 40: countersign.v1.CreateInvitationResponse
+	(*ListAccountDevicesResponse)(nil),     // 41: countersign.v1.ListAccountDevicesResponse
+	(*GetAccountDeviceResponse)(nil),       // 42: countersign.v1.GetAccountDeviceResponse
+	(*RevokeAccountDeviceResponse)(nil),    // 43: countersign.v1.RevokeAccountDeviceResponse
+	(*ConfirmDevicesResponse)(nil),         // 44: countersign.v1.ConfirmDevicesResponse
+	(*RevokeAccountDevicesResponse)(nil),   // 45: countersign.v1.RevokeAccountDevicesResponse
+	(*ReadmitAccountDeviceResponse)(nil),   // 46: countersign.v1.ReadmitAccountDeviceResponse
+	(*AddApplicationResponse)(nil),         // 47: countersign.v1.AddApplicationResponse
+	(*ListApplicationsResponse)(nil),       // 48: countersign.v1.ListApplicationsResponse
+	(*SetApplicationPolicyResponse)(nil),   // 49: countersign.v1.SetApplicationPolicyResponse
+	(*RotateApplicationTokenResponse)(nil), // 50: countersign.v1.RotateApplicationTokenResponse
+	(*RemoveApplicationResponse)(nil),      // 51: countersign.v1.RemoveApplicationResponse
+	(*ListSignInsResponse)(nil),            // 52: countersign.v1.ListSignInsResponse
+	(*GetSignInResponse)(nil),              // 53: countersign.v1.GetSignInResponse
+	(*ListAuditRecordsResponse)(nil),       // 54: countersign.v1.ListAuditRecordsResponse
+	(*GetCheckpointResponse)(nil),          // 55: countersign.v1.GetCheckpointResponse
 }
 var file_countersign_v1_admin_proto_depIdxs = []int32{
-	6,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
-	6,  // 1: countersign.v1.GetServerResponse.restore_time:type_name -> google.protobuf.Timestamp
-	7,  // 2: countersign.v1.GetServerResponse.clock_ahead:type_name -> google.protobuf.Duration
-	0,  // 3: countersign.v1.AdminService.GetServer:input_type -> countersign.v1.GetServerRequest
-	8,  // 4: countersign.v1.AdminService.AddAccount:input_type -> countersign.v1.AddAccountRequest
-	9,  // 5: countersign.v1.AdminService.ListAccounts:input_type -> countersign.v1.ListAccountsRequest
-	10, // 6: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
-	11, // 7: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
-	12, // 8: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
-	13, // 9: countersign.v1.AdminService.UnlockAccount:input_type -> countersign.v1.UnlockAccountRequest
-	14, // 10: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
-	15, // 11: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
-	16, // 12: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
-	17, // 13: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
-	18, // 14: countersign.v1.AdminService.ConfirmDevices:input_type -> countersign.v1.ConfirmDevicesRequest
-	19, // 15: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
-	20, // 16: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
-	21, // 17: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
-	22, // 18: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
-	23, // 19: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
-	24, // 20: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
-	25, // 21: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
-	26, // 22: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
-	27, // 23: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
-	28, // 24: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
-	29, // 25: countersign.v1.AdminService.GetCheckpoint:input_type -> countersign.v1.GetCheckpointRequest
-	2,  // 26: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
-	4,  // 27: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
-	1,  // 28: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
-	30, // 29: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
-	31, // 30: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
-	32, // 31: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
-	33, // 32: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
-	34, // 33: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
-	35, // 34: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
-	36, // 35: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
-	37, // 36: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
-	38, // 37: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
-	39, // 38: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
-	40, // 39: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
-	41, // 40: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
-	42, // 41: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
-	43, // 42: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
-	44, // 43: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
-	45, // 44: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
-	46, // 45: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
-	47, // 46: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
-	48, // 47: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
-	49, // 48: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
-	50, // 49: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
-	51, // 50: countersign.v1.AdminService.GetCheckpoint:output_type -> countersign.v1.GetCheckpointResponse
-	3,  // 51: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
-	5,  // 52: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
-	28, // [28:53] is the sub-list for method output_type
-	3,  // [3:28] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	8,  // 0: countersign.v1.GetServerResponse.start_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: countersign.v1.GetServerResponse.restore_time:type_name -> google.protobuf.Timestamp
+	9,  // 2: countersign.v1.GetServerResponse.clock_ahead:type_name -> google.protobuf.Duration
+	10, // 3: countersign.v1.GetServerResponse.push_services:type_name -> countersign.v1.PushServiceStatus
+	11, // 4: countersign.v1.TestAccountDeviceResponse.test:type_name -> countersign.v1.DeviceTest
+	0,  // 5: countersign.v1.AdminService.GetServer:input_type -> countersign.v1.GetServerRequest
+	12, // 6: countersign.v1.AdminService.AddAccount:input_type -> countersign.v1.AddAccountRequest
+	13, // 7: countersign.v1.AdminService.ListAccounts:input_type -> countersign.v1.ListAccountsRequest
+	14, // 8: countersign.v1.AdminService.GetAccount:input_type -> countersign.v1.GetAccountRequest
+	15, // 9: countersign.v1.AdminService.SuspendAccount:input_type -> countersign.v1.SuspendAccountRequest
+	16, // 10: countersign.v1.AdminService.ResumeAccount:input_type -> countersign.v1.ResumeAccountRequest
+	17, // 11: countersign.v1.AdminService.UnlockAccount:input_type -> countersign.v1.UnlockAccountRequest
+	18, // 12: countersign.v1.AdminService.CreateInvitation:input_type -> countersign.v1.CreateInvitationRequest
+	19, // 13: countersign.v1.AdminService.ListAccountDevices:input_type -> countersign.v1.ListAccountDevicesRequest
+	20, // 14: countersign.v1.AdminService.GetAccountDevice:input_type -> countersign.v1.GetAccountDeviceRequest
+	21, // 15: countersign.v1.AdminService.RevokeAccountDevice:input_type -> countersign.v1.RevokeAccountDeviceRequest
+	22, // 16: countersign.v1.AdminService.ConfirmDevices:input_type -> countersign.v1.ConfirmDevicesRequest
+	23, // 17: countersign.v1.AdminService.RevokeAccountDevices:input_type -> countersign.v1.RevokeAccountDevicesRequest
+	24, // 18: countersign.v1.AdminService.ReadmitAccountDevice:input_type -> countersign.v1.ReadmitAccountDeviceRequest
+	2,  // 19: countersign.v1.AdminService.TestAccountDevice:input_type -> countersign.v1.TestAccountDeviceRequest
+	25, // 20: countersign.v1.AdminService.AddApplication:input_type -> countersign.v1.AddApplicationRequest
+	26, // 21: countersign.v1.AdminService.ListApplications:input_type -> countersign.v1.ListApplicationsRequest
+	27, // 22: countersign.v1.AdminService.SetApplicationPolicy:input_type -> countersign.v1.SetApplicationPolicyRequest
+	28, // 23: countersign.v1.AdminService.RotateApplicationToken:input_type -> countersign.v1.RotateApplicationTokenRequest
+	29, // 24: countersign.v1.AdminService.RemoveApplication:input_type -> countersign.v1.RemoveApplicationRequest
+	30, // 25: countersign.v1.AdminService.ListSignIns:input_type -> countersign.v1.ListSignInsRequest
+	31, // 26: countersign.v1.AdminService.GetSignIn:input_type -> countersign.v1.GetSignInRequest
+	32, // 27: countersign.v1.AdminService.ListAuditRecords:input_type -> countersign.v1.ListAuditRecordsRequest
+	33, // 28: countersign.v1.AdminService.GetCheckpoint:input_type -> countersign.v1.GetCheckpointRequest
+	4,  // 29: countersign.v1.AdminService.GetKeys:input_type -> countersign.v1.GetKeysRequest
+	6,  // 30: countersign.v1.AdminService.Backup:input_type -> countersign.v1.BackupRequest
+	1,  // 31: countersign.v1.AdminService.GetServer:output_type -> countersign.v1.GetServerResponse
+	34, // 32: countersign.v1.AdminService.AddAccount:output_type -> countersign.v1.AddAccountResponse
+	35, // 33: countersign.v1.AdminService.ListAccounts:output_type -> countersign.v1.ListAccountsResponse
+	36, // 34: countersign.v1.AdminService.GetAccount:output_type -> countersign.v1.GetAccountResponse
+	37, // 35: countersign.v1.AdminService.SuspendAccount:output_type -> countersign.v1.SuspendAccountResponse
+	38, // 36: countersign.v1.AdminService.ResumeAccount:output_type -> countersign.v1.ResumeAccountResponse
+	39, // 37: countersign.v1.AdminService.UnlockAccount:output_type -> countersign.v1.UnlockAccountResponse
+	40, // 38: countersign.v1.AdminService.CreateInvitation:output_type -> countersign.v1.CreateInvitationResponse
+	41, // 39: countersign.v1.AdminService.ListAccountDevices:output_type -> countersign.v1.ListAccountDevicesResponse
+	42, // 40: countersign.v1.AdminService.GetAccountDevice:output_type -> countersign.v1.GetAccountDeviceResponse
+	43, // 41: countersign.v1.AdminService.RevokeAccountDevice:output_type -> countersign.v1.RevokeAccountDeviceResponse
+	44, // 42: countersign.v1.AdminService.ConfirmDevices:output_type -> countersign.v1.ConfirmDevicesResponse
+	45, // 43: countersign.v1.AdminService.RevokeAccountDevices:output_type -> countersign.v1.RevokeAccountDevicesResponse
+	46, // 44: countersign.v1.AdminService.ReadmitAccountDevice:output_type -> countersign.v1.ReadmitAccountDeviceResponse
+	3,  // 45: countersign.v1.AdminService.TestAccountDevice:output_type -> countersign.v1.TestAccountDeviceResponse
+	47, // 46: countersign.v1.AdminService.AddApplication:output_type -> countersign.v1.AddApplicationResponse
+	48, // 47: countersign.v1.AdminService.ListApplications:output_type -> countersign.v1.ListApplicationsResponse
+	49, // 48: countersign.v1.AdminService.SetApplicationPolicy:output_type -> countersign.v1.SetApplicationPolicyResponse
+	50, // 49: countersign.v1.AdminService.RotateApplicationToken:output_type -> countersign.v1.RotateApplicationTokenResponse
+	51, // 50: countersign.v1.AdminService.RemoveApplication:output_type -> countersign.v1.RemoveApplicationResponse
+	52, // 51: countersign.v1.AdminService.ListSignIns:output_type -> countersign.v1.ListSignInsResponse
+	53, // 52: countersign.v1.AdminService.GetSignIn:output_type -> countersign.v1.GetSignInResponse
+	54, // 53: countersign.v1.AdminService.ListAuditRecords:output_type -> countersign.v1.ListAuditRecordsResponse
+	55, // 54: countersign.v1.AdminService.GetCheckpoint:output_type -> countersign.v1.GetCheckpointResponse
+	5,  // 55: countersign.v1.AdminService.GetKeys:output_type -> countersign.v1.GetKeysResponse
+	7,  // 56: countersign.v1.AdminService.Backup:output_type -> countersign.v1.BackupResponse
+	31, // [31:57] is the sub-list for method output_type
+	5,  // [5:31] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_admin_proto_init() }
@@ -581,6 +697,7 @@ func file_countersign_v1_admin_proto_init() {
 	file_countersign_v1_account_proto_init()
 	file_countersign_v1_application_proto_init()
 	file_countersign_v1_audit_proto_init()
+	file_countersign_v1_delivery_proto_init()
 	file_countersign_v1_record_proto_init()
 	file_countersign_v1_restore_proto_init()
 	type x struct{}
@@ -589,7 +706,7 @@ func file_countersign_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_admin_proto_rawDesc), len(file_countersign_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

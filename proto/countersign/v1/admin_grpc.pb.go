@@ -33,6 +33,7 @@ const (
 	AdminService_ConfirmDevices_FullMethodName         = "/countersign.v1.AdminService/ConfirmDevices"
 	AdminService_RevokeAccountDevices_FullMethodName   = "/countersign.v1.AdminService/RevokeAccountDevices"
 	AdminService_ReadmitAccountDevice_FullMethodName   = "/countersign.v1.AdminService/ReadmitAccountDevice"
+	AdminService_TestAccountDevice_FullMethodName      = "/countersign.v1.AdminService/TestAccountDevice"
 	AdminService_AddApplication_FullMethodName         = "/countersign.v1.AdminService/AddApplication"
 	AdminService_ListApplications_FullMethodName       = "/countersign.v1.AdminService/ListApplications"
 	AdminService_SetApplicationPolicy_FullMethodName   = "/countersign.v1.AdminService/SetApplicationPolicy"
@@ -152,6 +153,14 @@ type AdminServiceClient interface {
 	//
 	// The caller must be an administrator.
 	ReadmitAccountDevice(ctx context.Context, in *ReadmitAccountDeviceRequest, opts ...grpc.CallOption) (*ReadmitAccountDeviceResponse, error)
+	// TestAccountDevice sends a test prompt to a device and tells each step that it
+	// takes, as DeviceService.TestDevice does.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED,
+	// DEVICE_REVOKED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	TestAccountDevice(ctx context.Context, in *TestAccountDeviceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TestAccountDeviceResponse], error)
 	// AddApplication registers an application and makes its token, which is shown only now.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORAGE_LOW, STORE_FAILED.
@@ -376,6 +385,25 @@ func (c *adminServiceClient) ReadmitAccountDevice(ctx context.Context, in *Readm
 	return out, nil
 }
 
+func (c *adminServiceClient) TestAccountDevice(ctx context.Context, in *TestAccountDeviceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TestAccountDeviceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_TestAccountDevice_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TestAccountDeviceRequest, TestAccountDeviceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_TestAccountDeviceClient = grpc.ServerStreamingClient[TestAccountDeviceResponse]
+
 func (c *adminServiceClient) AddApplication(ctx context.Context, in *AddApplicationRequest, opts ...grpc.CallOption) (*AddApplicationResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AddApplicationResponse)
@@ -592,6 +620,14 @@ type AdminServiceServer interface {
 	//
 	// The caller must be an administrator.
 	ReadmitAccountDevice(context.Context, *ReadmitAccountDeviceRequest) (*ReadmitAccountDeviceResponse, error)
+	// TestAccountDevice sends a test prompt to a device and tells each step that it
+	// takes, as DeviceService.TestDevice does.
+	//
+	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED,
+	// DEVICE_REVOKED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
+	//
+	// The caller must be an administrator.
+	TestAccountDevice(*TestAccountDeviceRequest, grpc.ServerStreamingServer[TestAccountDeviceResponse]) error
 	// AddApplication registers an application and makes its token, which is shown only now.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, APPLICATION_EXISTS, STORAGE_LOW, STORE_FAILED.
@@ -717,6 +753,9 @@ func (UnimplementedAdminServiceServer) RevokeAccountDevices(context.Context, *Re
 }
 func (UnimplementedAdminServiceServer) ReadmitAccountDevice(context.Context, *ReadmitAccountDeviceRequest) (*ReadmitAccountDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadmitAccountDevice not implemented")
+}
+func (UnimplementedAdminServiceServer) TestAccountDevice(*TestAccountDeviceRequest, grpc.ServerStreamingServer[TestAccountDeviceResponse]) error {
+	return status.Error(codes.Unimplemented, "method TestAccountDevice not implemented")
 }
 func (UnimplementedAdminServiceServer) AddApplication(context.Context, *AddApplicationRequest) (*AddApplicationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddApplication not implemented")
@@ -1024,6 +1063,17 @@ func _AdminService_ReadmitAccountDevice_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_TestAccountDevice_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TestAccountDeviceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).TestAccountDevice(m, &grpc.GenericServerStream[TestAccountDeviceRequest, TestAccountDeviceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_TestAccountDeviceServer = grpc.ServerStreamingServer[TestAccountDeviceResponse]
+
 func _AdminService_AddApplication_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AddApplicationRequest)
 	if err := dec(in); err != nil {
@@ -1330,6 +1380,12 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdminService_Backup_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "TestAccountDevice",
+			Handler:       _AdminService_TestAccountDevice_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "countersign/v1/admin.proto",
 }

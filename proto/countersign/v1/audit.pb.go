@@ -396,7 +396,9 @@ type GetSignInResponse struct {
 	// The sign-in.
 	SignIn *SignIn `protobuf:"bytes,1,opt,name=sign_in,json=signIn,proto3" json:"sign_in,omitempty"`
 	// What the record says of it, oldest first.
-	Records       []*AuditRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	Records []*AuditRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	// How far it came on each device that it was for.
+	Deliveries    []*Delivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +443,13 @@ func (x *GetSignInResponse) GetSignIn() *SignIn {
 func (x *GetSignInResponse) GetRecords() []*AuditRecord {
 	if x != nil {
 		return x.Records
+	}
+	return nil
+}
+
+func (x *GetSignInResponse) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
 	}
 	return nil
 }
@@ -624,7 +633,7 @@ var File_countersign_v1_audit_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1acountersign/v1/audit.proto\x12\x0ecountersign.v1\x1a\x1ccountersign/v1/sign_in.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
+	"\x1acountersign/v1/audit.proto\x12\x0ecountersign.v1\x1a\x1dcountersign/v1/delivery.proto\x1a\x1ccountersign/v1/sign_in.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\xf5\x02\n" +
@@ -651,10 +660,13 @@ const file_countersign_v1_audit_proto_rawDesc = "" +
 	"\bsign_ins\x18\x01 \x03(\v2\x16.countersign.v1.SignInR\asignIns\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n" +
 	"\x10GetSignInRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"{\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xb5\x01\n" +
 	"\x11GetSignInResponse\x12/\n" +
 	"\asign_in\x18\x01 \x01(\v2\x16.countersign.v1.SignInR\x06signIn\x125\n" +
-	"\arecords\x18\x02 \x03(\v2\x1b.countersign.v1.AuditRecordR\arecords\"\xd8\x02\n" +
+	"\arecords\x18\x02 \x03(\v2\x1b.countersign.v1.AuditRecordR\arecords\x128\n" +
+	"\n" +
+	"deliveries\x18\x03 \x03(\v2\x18.countersign.v1.DeliveryR\n" +
+	"deliveries\"\xd8\x02\n" +
 	"\x17ListAuditRecordsRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -696,21 +708,23 @@ var file_countersign_v1_audit_proto_goTypes = []any{
 	(*ListAuditRecordsResponse)(nil), // 7: countersign.v1.ListAuditRecordsResponse
 	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
 	(*SignIn)(nil),                   // 9: countersign.v1.SignIn
+	(*Delivery)(nil),                 // 10: countersign.v1.Delivery
 }
 var file_countersign_v1_audit_proto_depIdxs = []int32{
-	8, // 0: countersign.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	0, // 1: countersign.v1.AuditRecord.actor:type_name -> countersign.v1.Actor
-	9, // 2: countersign.v1.ListSignInsResponse.sign_ins:type_name -> countersign.v1.SignIn
-	9, // 3: countersign.v1.GetSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	1, // 4: countersign.v1.GetSignInResponse.records:type_name -> countersign.v1.AuditRecord
-	8, // 5: countersign.v1.ListAuditRecordsRequest.since_time:type_name -> google.protobuf.Timestamp
-	8, // 6: countersign.v1.ListAuditRecordsRequest.until_time:type_name -> google.protobuf.Timestamp
-	1, // 7: countersign.v1.ListAuditRecordsResponse.records:type_name -> countersign.v1.AuditRecord
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8,  // 0: countersign.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	0,  // 1: countersign.v1.AuditRecord.actor:type_name -> countersign.v1.Actor
+	9,  // 2: countersign.v1.ListSignInsResponse.sign_ins:type_name -> countersign.v1.SignIn
+	9,  // 3: countersign.v1.GetSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	1,  // 4: countersign.v1.GetSignInResponse.records:type_name -> countersign.v1.AuditRecord
+	10, // 5: countersign.v1.GetSignInResponse.deliveries:type_name -> countersign.v1.Delivery
+	8,  // 6: countersign.v1.ListAuditRecordsRequest.since_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: countersign.v1.ListAuditRecordsRequest.until_time:type_name -> google.protobuf.Timestamp
+	1,  // 8: countersign.v1.ListAuditRecordsResponse.records:type_name -> countersign.v1.AuditRecord
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_audit_proto_init() }
@@ -718,6 +732,7 @@ func file_countersign_v1_audit_proto_init() {
 	if File_countersign_v1_audit_proto != nil {
 		return
 	}
+	file_countersign_v1_delivery_proto_init()
 	file_countersign_v1_sign_in_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

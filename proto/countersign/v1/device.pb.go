@@ -197,9 +197,14 @@ type Device struct {
 	// When it was last readmitted after 90 days unseen; unset if it never was.
 	ReadmitTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=readmit_time,json=readmitTime,proto3" json:"readmit_time,omitempty"`
 	// Who readmitted it, in words; empty if it never was.
-	ReadmittedBy  string `protobuf:"bytes,17,opt,name=readmitted_by,json=readmittedBy,proto3" json:"readmitted_by,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ReadmittedBy string `protobuf:"bytes,17,opt,name=readmitted_by,json=readmittedBy,proto3" json:"readmitted_by,omitempty"`
+	// How it is woken when it has no open stream.
+	Push *PushStatus `protobuf:"bytes,18,opt,name=push,proto3" json:"push,omitempty"`
+	// When it last said that it has a prompt, or a test prompt; unset if it never
+	// did.
+	LastReachedTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=last_reached_time,json=lastReachedTime,proto3" json:"last_reached_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Device) Reset() {
@@ -351,6 +356,20 @@ func (x *Device) GetReadmittedBy() string {
 	return ""
 }
 
+func (x *Device) GetPush() *PushStatus {
+	if x != nil {
+		return x.Push
+	}
+	return nil
+}
+
+func (x *Device) GetLastReachedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastReachedTime
+	}
+	return nil
+}
+
 // WatchPromptsRequest begins a stream. It has no fields.
 type WatchPromptsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -407,7 +426,9 @@ type WatchPromptsResponse struct {
 	Notices []*Notice `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
 	// The newest checkpoint of the server's record: in the first message, and in
 	// those that bring a change if it is newer than the one before.
-	Checkpoint    *Checkpoint `protobuf:"bytes,6,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint *Checkpoint `protobuf:"bytes,6,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Test prompts to be shown: at most one.
+	Tests         []*TestPrompt `protobuf:"bytes,7,rep,name=tests,proto3" json:"tests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +505,13 @@ func (x *WatchPromptsResponse) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *WatchPromptsResponse) GetTests() []*TestPrompt {
+	if x != nil {
+		return x.Tests
+	}
+	return nil
+}
+
 // Prompt is a question to the owner of the device.
 type Prompt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -496,7 +524,10 @@ type Prompt struct {
 	// It rings nobody, because the account was rung too often lately or because
 	// such a requester was said not to be the owner. Show it behind those that
 	// ring, without a bell and without taking the screen, and say so.
-	Silent        bool `protobuf:"varint,3,opt,name=silent,proto3" json:"silent,omitempty"`
+	Silent bool `protobuf:"varint,3,opt,name=silent,proto3" json:"silent,omitempty"`
+	// How often it has rung. When this rises while the prompt is shown, somebody
+	// asked again: ring again. It is not signed.
+	RingCount     int32 `protobuf:"varint,4,opt,name=ring_count,json=ringCount,proto3" json:"ring_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -550,6 +581,13 @@ func (x *Prompt) GetSilent() bool {
 		return x.Silent
 	}
 	return false
+}
+
+func (x *Prompt) GetRingCount() int32 {
+	if x != nil {
+		return x.RingCount
+	}
+	return 0
 }
 
 // OutstandingCode is a code that this device has been shown and that was not
@@ -1290,18 +1328,372 @@ func (*UnlockResponse) Descriptor() ([]byte, []int) {
 	return file_countersign_v1_device_proto_rawDescGZIP(), []int{18}
 }
 
+// ReportPromptsRequest tells how far prompts have come.
+type ReportPromptsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 32, one for each prompt.
+	Reports       []*PromptReport `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportPromptsRequest) Reset() {
+	*x = ReportPromptsRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportPromptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportPromptsRequest) ProtoMessage() {}
+
+func (x *ReportPromptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportPromptsRequest.ProtoReflect.Descriptor instead.
+func (*ReportPromptsRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReportPromptsRequest) GetReports() []*PromptReport {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+// ReportPromptsResponse has no fields.
+type ReportPromptsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportPromptsResponse) Reset() {
+	*x = ReportPromptsResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportPromptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportPromptsResponse) ProtoMessage() {}
+
+func (x *ReportPromptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportPromptsResponse.ProtoReflect.Descriptor instead.
+func (*ReportPromptsResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
+}
+
+// TestDeviceRequest names a device.
+type TestDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A device of the caller's account; empty means the caller.
+	DeviceId      string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestDeviceRequest) Reset() {
+	*x = TestDeviceRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestDeviceRequest) ProtoMessage() {}
+
+func (x *TestDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestDeviceRequest.ProtoReflect.Descriptor instead.
+func (*TestDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TestDeviceRequest) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+// TestDeviceResponse tells what became of the test prompt until now; each message
+// replaces the one before.
+type TestDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The test.
+	Test          *DeviceTest `protobuf:"bytes,1,opt,name=test,proto3" json:"test,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestDeviceResponse) Reset() {
+	*x = TestDeviceResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestDeviceResponse) ProtoMessage() {}
+
+func (x *TestDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestDeviceResponse.ProtoReflect.Descriptor instead.
+func (*TestDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *TestDeviceResponse) GetTest() *DeviceTest {
+	if x != nil {
+		return x.Test
+	}
+	return nil
+}
+
+// ListRecentSignInsRequest asks for a page of sign-ins.
+type ListRecentSignInsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many at most: 0 means 20, and more than 100 is refused.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecentSignInsRequest) Reset() {
+	*x = ListRecentSignInsRequest{}
+	mi := &file_countersign_v1_device_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecentSignInsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecentSignInsRequest) ProtoMessage() {}
+
+func (x *ListRecentSignInsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecentSignInsRequest.ProtoReflect.Descriptor instead.
+func (*ListRecentSignInsRequest) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListRecentSignInsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRecentSignInsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListRecentSignInsResponse is a page of sign-ins.
+type ListRecentSignInsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sign-ins, newest first.
+	SignIns []*RecentSignIn `protobuf:"bytes,1,rep,name=sign_ins,json=signIns,proto3" json:"sign_ins,omitempty"`
+	// Where the next page begins; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecentSignInsResponse) Reset() {
+	*x = ListRecentSignInsResponse{}
+	mi := &file_countersign_v1_device_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecentSignInsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecentSignInsResponse) ProtoMessage() {}
+
+func (x *ListRecentSignInsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecentSignInsResponse.ProtoReflect.Descriptor instead.
+func (*ListRecentSignInsResponse) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListRecentSignInsResponse) GetSignIns() []*RecentSignIn {
+	if x != nil {
+		return x.SignIns
+	}
+	return nil
+}
+
+func (x *ListRecentSignInsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RecentSignIn is a sign-in as its account's owner sees it.
+type RecentSignIn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sign-in, without what names the requester's browser session.
+	SignIn *SignIn `protobuf:"bytes,1,opt,name=sign_in,json=signIn,proto3" json:"sign_in,omitempty"`
+	// The application's name when it began; empty when a device asked to be
+	// trusted.
+	ApplicationName string `protobuf:"bytes,2,opt,name=application_name,json=applicationName,proto3" json:"application_name,omitempty"`
+	// How far it came on each device that it was for.
+	Deliveries    []*Delivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecentSignIn) Reset() {
+	*x = RecentSignIn{}
+	mi := &file_countersign_v1_device_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecentSignIn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecentSignIn) ProtoMessage() {}
+
+func (x *RecentSignIn) ProtoReflect() protoreflect.Message {
+	mi := &file_countersign_v1_device_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecentSignIn.ProtoReflect.Descriptor instead.
+func (*RecentSignIn) Descriptor() ([]byte, []int) {
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RecentSignIn) GetSignIn() *SignIn {
+	if x != nil {
+		return x.SignIn
+	}
+	return nil
+}
+
+func (x *RecentSignIn) GetApplicationName() string {
+	if x != nil {
+		return x.ApplicationName
+	}
+	return ""
+}
+
+func (x *RecentSignIn) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
 // UpdateDeviceRequest changes the caller's own record.
 type UpdateDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The new name, 1 to 64 characters.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The new name, 1 to 64 characters; empty leaves it as it is.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How it may be woken from now on; unset leaves it as it is. One of the two
+	// must be given.
+	Push          *PushRegistration `protobuf:"bytes,2,opt,name=push,proto3" json:"push,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateDeviceRequest) Reset() {
 	*x = UpdateDeviceRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	mi := &file_countersign_v1_device_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1705,7 @@ func (x *UpdateDeviceRequest) String() string {
 func (*UpdateDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[19]
+	mi := &file_countersign_v1_device_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1718,7 @@ func (x *UpdateDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{19}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateDeviceRequest) GetName() string {
@@ -1334,6 +1726,13 @@ func (x *UpdateDeviceRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *UpdateDeviceRequest) GetPush() *PushRegistration {
+	if x != nil {
+		return x.Push
+	}
+	return nil
 }
 
 // UpdateDeviceResponse returns the caller's record as it is now.
@@ -1347,7 +1746,7 @@ type UpdateDeviceResponse struct {
 
 func (x *UpdateDeviceResponse) Reset() {
 	*x = UpdateDeviceResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	mi := &file_countersign_v1_device_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1758,7 @@ func (x *UpdateDeviceResponse) String() string {
 func (*UpdateDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[20]
+	mi := &file_countersign_v1_device_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1771,7 @@ func (x *UpdateDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{20}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateDeviceResponse) GetDevice() *Device {
@@ -1391,7 +1790,7 @@ type GetSelfRequest struct {
 
 func (x *GetSelfRequest) Reset() {
 	*x = GetSelfRequest{}
-	mi := &file_countersign_v1_device_proto_msgTypes[21]
+	mi := &file_countersign_v1_device_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1802,7 @@ func (x *GetSelfRequest) String() string {
 func (*GetSelfRequest) ProtoMessage() {}
 
 func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[21]
+	mi := &file_countersign_v1_device_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1815,7 @@ func (x *GetSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfRequest.ProtoReflect.Descriptor instead.
 func (*GetSelfRequest) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{21}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{28}
 }
 
 // GetSelfResponse says who the caller is to the server.
@@ -1437,14 +1836,19 @@ type GetSelfResponse struct {
 	// What happened lately, as in WatchPromptsResponse.
 	Notices []*Notice `protobuf:"bytes,7,rep,name=notices,proto3" json:"notices,omitempty"`
 	// The newest checkpoint of the server's record.
-	Checkpoint    *Checkpoint `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint *Checkpoint `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The services by which this server can wake devices.
+	PushServices []PushService `protobuf:"varint,10,rep,packed,name=push_services,json=pushServices,proto3,enum=countersign.v1.PushService" json:"push_services,omitempty"`
+	// The key by which Web Push services know this server (RFC 8292, 4), to
+	// subscribe with: an uncompressed P-256 point, 65 bytes. Empty without Web Push.
+	WebPushKey    []byte `protobuf:"bytes,11,opt,name=web_push_key,json=webPushKey,proto3" json:"web_push_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSelfResponse) Reset() {
 	*x = GetSelfResponse{}
-	mi := &file_countersign_v1_device_proto_msgTypes[22]
+	mi := &file_countersign_v1_device_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1860,7 @@ func (x *GetSelfResponse) String() string {
 func (*GetSelfResponse) ProtoMessage() {}
 
 func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_countersign_v1_device_proto_msgTypes[22]
+	mi := &file_countersign_v1_device_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1873,7 @@ func (x *GetSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSelfResponse.ProtoReflect.Descriptor instead.
 func (*GetSelfResponse) Descriptor() ([]byte, []int) {
-	return file_countersign_v1_device_proto_rawDescGZIP(), []int{22}
+	return file_countersign_v1_device_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetSelfResponse) GetDevice() *Device {
@@ -1528,11 +1932,25 @@ func (x *GetSelfResponse) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *GetSelfResponse) GetPushServices() []PushService {
+	if x != nil {
+		return x.PushServices
+	}
+	return nil
+}
+
+func (x *GetSelfResponse) GetWebPushKey() []byte {
+	if x != nil {
+		return x.WebPushKey
+	}
+	return nil
+}
+
 var File_countersign_v1_device_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1bcountersign/v1/notice.proto\x1a\x1bcountersign/v1/record.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x05\n" +
+	"\x1bcountersign/v1/device.proto\x12\x0ecountersign.v1\x1a\x1dcountersign/v1/delivery.proto\x1a\x1bcountersign/v1/notice.proto\x1a\x1bcountersign/v1/record.proto\x1a\x1ccountersign/v1/sign_in.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x06\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -1557,8 +1975,10 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\n" +
 	"trust_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\ttrustTime\x12=\n" +
 	"\freadmit_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vreadmitTime\x12#\n" +
-	"\rreadmitted_by\x18\x11 \x01(\tR\freadmittedBy\"\x15\n" +
-	"\x13WatchPromptsRequest\"\xd7\x02\n" +
+	"\rreadmitted_by\x18\x11 \x01(\tR\freadmittedBy\x12.\n" +
+	"\x04push\x18\x12 \x01(\v2\x1a.countersign.v1.PushStatusR\x04push\x12F\n" +
+	"\x11last_reached_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\x0flastReachedTime\"\x15\n" +
+	"\x13WatchPromptsRequest\"\x89\x03\n" +
 	"\x14WatchPromptsResponse\x120\n" +
 	"\aprompts\x18\x01 \x03(\v2\x16.countersign.v1.PromptR\aprompts\x125\n" +
 	"\x05codes\x18\x02 \x03(\v2\x1f.countersign.v1.OutstandingCodeR\x05codes\x12+\n" +
@@ -1568,12 +1988,15 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\anotices\x18\x05 \x03(\v2\x16.countersign.v1.NoticeR\anotices\x12:\n" +
 	"\n" +
 	"checkpoint\x18\x06 \x01(\v2\x1a.countersign.v1.CheckpointR\n" +
-	"checkpoint\"Z\n" +
+	"checkpoint\x120\n" +
+	"\x05tests\x18\a \x03(\v2\x1a.countersign.v1.TestPromptR\x05tests\"y\n" +
 	"\x06Prompt\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x16\n" +
-	"\x06silent\x18\x03 \x01(\bR\x06silent\"\x9c\x01\n" +
+	"\x06silent\x18\x03 \x01(\bR\x06silent\x12\x1d\n" +
+	"\n" +
+	"ring_count\x18\x04 \x01(\x05R\tringCount\"\x9c\x01\n" +
 	"\x0fOutstandingCode\x12\x1c\n" +
 	"\n" +
 	"sign_in_id\x18\x01 \x01(\tR\bsignInId\x12\x1a\n" +
@@ -1613,12 +2036,33 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"-\n" +
 	"\rUnlockRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\"\x10\n" +
-	"\x0eUnlockResponse\")\n" +
+	"\x0eUnlockResponse\"N\n" +
+	"\x14ReportPromptsRequest\x126\n" +
+	"\areports\x18\x01 \x03(\v2\x1c.countersign.v1.PromptReportR\areports\"\x17\n" +
+	"\x15ReportPromptsResponse\"0\n" +
+	"\x11TestDeviceRequest\x12\x1b\n" +
+	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\"D\n" +
+	"\x12TestDeviceResponse\x12.\n" +
+	"\x04test\x18\x01 \x01(\v2\x1a.countersign.v1.DeviceTestR\x04test\"V\n" +
+	"\x18ListRecentSignInsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"|\n" +
+	"\x19ListRecentSignInsResponse\x127\n" +
+	"\bsign_ins\x18\x01 \x03(\v2\x1c.countersign.v1.RecentSignInR\asignIns\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n" +
+	"\fRecentSignIn\x12/\n" +
+	"\asign_in\x18\x01 \x01(\v2\x16.countersign.v1.SignInR\x06signIn\x12)\n" +
+	"\x10application_name\x18\x02 \x01(\tR\x0fapplicationName\x128\n" +
+	"\n" +
+	"deliveries\x18\x03 \x03(\v2\x18.countersign.v1.DeliveryR\n" +
+	"deliveries\"_\n" +
 	"\x13UpdateDeviceRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"F\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
+	"\x04push\x18\x02 \x01(\v2 .countersign.v1.PushRegistrationR\x04push\"F\n" +
 	"\x14UpdateDeviceResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\"\x10\n" +
-	"\x0eGetSelfRequest\"\x95\x03\n" +
+	"\x0eGetSelfRequest\"\xf9\x03\n" +
 	"\x0fGetSelfResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.countersign.v1.DeviceR\x06device\x12+\n" +
 	"\x11account_suspended\x18\x02 \x01(\bR\x10accountSuspended\x12#\n" +
@@ -1630,7 +2074,11 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\anotices\x18\a \x03(\v2\x16.countersign.v1.NoticeR\anotices\x12:\n" +
 	"\n" +
 	"checkpoint\x18\t \x01(\v2\x1a.countersign.v1.CheckpointR\n" +
-	"checkpoint*\xb9\x01\n" +
+	"checkpoint\x12@\n" +
+	"\rpush_services\x18\n" +
+	" \x03(\x0e2\x1b.countersign.v1.PushServiceR\fpushServices\x12 \n" +
+	"\fweb_push_key\x18\v \x01(\fR\n" +
+	"webPushKey*\xb9\x01\n" +
 	"\n" +
 	"DeviceKind\x12\x1b\n" +
 	"\x17DEVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1646,7 +2094,8 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\x14DEVICE_STATE_REVOKED\x10\x02\x12\x18\n" +
 	"\x14DEVICE_STATE_WAITING\x10\x03\x12\x18\n" +
 	"\x14DEVICE_STATE_DORMANT\x10\x04\x12\x1c\n" +
-	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\xfd\a\n" +
+	"\x18DEVICE_STATE_UNCONFIRMED\x10\x052\x9c\n" +
+	"\n" +
 	"\rDeviceService\x12[\n" +
 	"\fWatchPrompts\x12#.countersign.v1.WatchPromptsRequest\x1a$.countersign.v1.WatchPromptsResponse0\x01\x12Y\n" +
 	"\fDecideSignIn\x12#.countersign.v1.DecideSignInRequest\x1a$.countersign.v1.DecideSignInResponse\x12S\n" +
@@ -1656,7 +2105,11 @@ const file_countersign_v1_device_proto_rawDesc = "" +
 	"\vListDevices\x12\".countersign.v1.ListDevicesRequest\x1a#.countersign.v1.ListDevicesResponse\x12Y\n" +
 	"\fRevokeDevice\x12#.countersign.v1.RevokeDeviceRequest\x1a$.countersign.v1.RevokeDeviceResponse\x12\\\n" +
 	"\rReadmitDevice\x12$.countersign.v1.ReadmitDeviceRequest\x1a%.countersign.v1.ReadmitDeviceResponse\x12G\n" +
-	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12Y\n" +
+	"\x06Unlock\x12\x1d.countersign.v1.UnlockRequest\x1a\x1e.countersign.v1.UnlockResponse\x12\\\n" +
+	"\rReportPrompts\x12$.countersign.v1.ReportPromptsRequest\x1a%.countersign.v1.ReportPromptsResponse\x12U\n" +
+	"\n" +
+	"TestDevice\x12!.countersign.v1.TestDeviceRequest\x1a\".countersign.v1.TestDeviceResponse0\x01\x12h\n" +
+	"\x11ListRecentSignIns\x12(.countersign.v1.ListRecentSignInsRequest\x1a).countersign.v1.ListRecentSignInsResponse\x12Y\n" +
 	"\fUpdateDevice\x12#.countersign.v1.UpdateDeviceRequest\x1a$.countersign.v1.UpdateDeviceResponse\x12J\n" +
 	"\aGetSelf\x12\x1e.countersign.v1.GetSelfRequest\x1a\x1f.countersign.v1.GetSelfResponse\x12n\n" +
 	"\x13GetConsistencyProof\x12*.countersign.v1.GetConsistencyProofRequest\x1a+.countersign.v1.GetConsistencyProofResponseBHZFgithub.com/countersignd/countersign/proto/countersign/v1;countersignv1b\x06proto3"
@@ -1674,7 +2127,7 @@ func file_countersign_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_countersign_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_countersign_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_countersign_v1_device_proto_goTypes = []any{
 	(DeviceKind)(0),                     // 0: countersign.v1.DeviceKind
 	(DeviceState)(0),                    // 1: countersign.v1.DeviceState
@@ -1697,68 +2150,99 @@ var file_countersign_v1_device_proto_goTypes = []any{
 	(*ReadmitDeviceResponse)(nil),       // 18: countersign.v1.ReadmitDeviceResponse
 	(*UnlockRequest)(nil),               // 19: countersign.v1.UnlockRequest
 	(*UnlockResponse)(nil),              // 20: countersign.v1.UnlockResponse
-	(*UpdateDeviceRequest)(nil),         // 21: countersign.v1.UpdateDeviceRequest
-	(*UpdateDeviceResponse)(nil),        // 22: countersign.v1.UpdateDeviceResponse
-	(*GetSelfRequest)(nil),              // 23: countersign.v1.GetSelfRequest
-	(*GetSelfResponse)(nil),             // 24: countersign.v1.GetSelfResponse
-	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 26: countersign.v1.Notice
-	(*Checkpoint)(nil),                  // 27: countersign.v1.Checkpoint
-	(*GetConsistencyProofRequest)(nil),  // 28: countersign.v1.GetConsistencyProofRequest
-	(*GetConsistencyProofResponse)(nil), // 29: countersign.v1.GetConsistencyProofResponse
+	(*ReportPromptsRequest)(nil),        // 21: countersign.v1.ReportPromptsRequest
+	(*ReportPromptsResponse)(nil),       // 22: countersign.v1.ReportPromptsResponse
+	(*TestDeviceRequest)(nil),           // 23: countersign.v1.TestDeviceRequest
+	(*TestDeviceResponse)(nil),          // 24: countersign.v1.TestDeviceResponse
+	(*ListRecentSignInsRequest)(nil),    // 25: countersign.v1.ListRecentSignInsRequest
+	(*ListRecentSignInsResponse)(nil),   // 26: countersign.v1.ListRecentSignInsResponse
+	(*RecentSignIn)(nil),                // 27: countersign.v1.RecentSignIn
+	(*UpdateDeviceRequest)(nil),         // 28: countersign.v1.UpdateDeviceRequest
+	(*UpdateDeviceResponse)(nil),        // 29: countersign.v1.UpdateDeviceResponse
+	(*GetSelfRequest)(nil),              // 30: countersign.v1.GetSelfRequest
+	(*GetSelfResponse)(nil),             // 31: countersign.v1.GetSelfResponse
+	(*timestamppb.Timestamp)(nil),       // 32: google.protobuf.Timestamp
+	(*PushStatus)(nil),                  // 33: countersign.v1.PushStatus
+	(*Notice)(nil),                      // 34: countersign.v1.Notice
+	(*Checkpoint)(nil),                  // 35: countersign.v1.Checkpoint
+	(*TestPrompt)(nil),                  // 36: countersign.v1.TestPrompt
+	(*PromptReport)(nil),                // 37: countersign.v1.PromptReport
+	(*DeviceTest)(nil),                  // 38: countersign.v1.DeviceTest
+	(*SignIn)(nil),                      // 39: countersign.v1.SignIn
+	(*Delivery)(nil),                    // 40: countersign.v1.Delivery
+	(*PushRegistration)(nil),            // 41: countersign.v1.PushRegistration
+	(PushService)(0),                    // 42: countersign.v1.PushService
+	(*GetConsistencyProofRequest)(nil),  // 43: countersign.v1.GetConsistencyProofRequest
+	(*GetConsistencyProofResponse)(nil), // 44: countersign.v1.GetConsistencyProofResponse
 }
 var file_countersign_v1_device_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.Device.kind:type_name -> countersign.v1.DeviceKind
 	1,  // 1: countersign.v1.Device.state:type_name -> countersign.v1.DeviceState
-	25, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
-	25, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
-	25, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
-	25, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
-	25, // 6: countersign.v1.Device.readmit_time:type_name -> google.protobuf.Timestamp
-	5,  // 7: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
-	6,  // 8: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
-	25, // 9: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
-	26, // 10: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
-	27, // 11: countersign.v1.WatchPromptsResponse.checkpoint:type_name -> countersign.v1.Checkpoint
-	25, // 12: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 13: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 14: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 15: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
-	2,  // 16: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
-	2,  // 17: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 18: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 19: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
-	2,  // 20: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
-	25, // 21: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
-	26, // 22: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
-	27, // 23: countersign.v1.GetSelfResponse.checkpoint:type_name -> countersign.v1.Checkpoint
-	3,  // 24: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
-	7,  // 25: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
-	9,  // 26: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
-	11, // 27: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
-	13, // 28: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
-	15, // 29: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
-	17, // 30: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
-	19, // 31: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
-	21, // 32: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
-	23, // 33: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
-	28, // 34: countersign.v1.DeviceService.GetConsistencyProof:input_type -> countersign.v1.GetConsistencyProofRequest
-	4,  // 35: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
-	8,  // 36: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
-	10, // 37: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
-	12, // 38: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
-	14, // 39: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
-	16, // 40: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
-	18, // 41: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
-	20, // 42: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
-	22, // 43: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
-	24, // 44: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
-	29, // 45: countersign.v1.DeviceService.GetConsistencyProof:output_type -> countersign.v1.GetConsistencyProofResponse
-	35, // [35:46] is the sub-list for method output_type
-	24, // [24:35] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	32, // 2: countersign.v1.Device.enroll_time:type_name -> google.protobuf.Timestamp
+	32, // 3: countersign.v1.Device.last_seen_time:type_name -> google.protobuf.Timestamp
+	32, // 4: countersign.v1.Device.revoke_time:type_name -> google.protobuf.Timestamp
+	32, // 5: countersign.v1.Device.trust_time:type_name -> google.protobuf.Timestamp
+	32, // 6: countersign.v1.Device.readmit_time:type_name -> google.protobuf.Timestamp
+	33, // 7: countersign.v1.Device.push:type_name -> countersign.v1.PushStatus
+	32, // 8: countersign.v1.Device.last_reached_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: countersign.v1.WatchPromptsResponse.prompts:type_name -> countersign.v1.Prompt
+	6,  // 10: countersign.v1.WatchPromptsResponse.codes:type_name -> countersign.v1.OutstandingCode
+	32, // 11: countersign.v1.WatchPromptsResponse.server_time:type_name -> google.protobuf.Timestamp
+	34, // 12: countersign.v1.WatchPromptsResponse.notices:type_name -> countersign.v1.Notice
+	35, // 13: countersign.v1.WatchPromptsResponse.checkpoint:type_name -> countersign.v1.Checkpoint
+	36, // 14: countersign.v1.WatchPromptsResponse.tests:type_name -> countersign.v1.TestPrompt
+	32, // 15: countersign.v1.OutstandingCode.expire_time:type_name -> google.protobuf.Timestamp
+	32, // 16: countersign.v1.DecideSignInResponse.expire_time:type_name -> google.protobuf.Timestamp
+	32, // 17: countersign.v1.CreateCodeResponse.expire_time:type_name -> google.protobuf.Timestamp
+	32, // 18: countersign.v1.CreateCodeResponse.server_time:type_name -> google.protobuf.Timestamp
+	2,  // 19: countersign.v1.ListDevicesResponse.devices:type_name -> countersign.v1.Device
+	2,  // 20: countersign.v1.RevokeDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 21: countersign.v1.ReadmitDeviceResponse.device:type_name -> countersign.v1.Device
+	37, // 22: countersign.v1.ReportPromptsRequest.reports:type_name -> countersign.v1.PromptReport
+	38, // 23: countersign.v1.TestDeviceResponse.test:type_name -> countersign.v1.DeviceTest
+	27, // 24: countersign.v1.ListRecentSignInsResponse.sign_ins:type_name -> countersign.v1.RecentSignIn
+	39, // 25: countersign.v1.RecentSignIn.sign_in:type_name -> countersign.v1.SignIn
+	40, // 26: countersign.v1.RecentSignIn.deliveries:type_name -> countersign.v1.Delivery
+	41, // 27: countersign.v1.UpdateDeviceRequest.push:type_name -> countersign.v1.PushRegistration
+	2,  // 28: countersign.v1.UpdateDeviceResponse.device:type_name -> countersign.v1.Device
+	2,  // 29: countersign.v1.GetSelfResponse.device:type_name -> countersign.v1.Device
+	32, // 30: countersign.v1.GetSelfResponse.server_time:type_name -> google.protobuf.Timestamp
+	34, // 31: countersign.v1.GetSelfResponse.notices:type_name -> countersign.v1.Notice
+	35, // 32: countersign.v1.GetSelfResponse.checkpoint:type_name -> countersign.v1.Checkpoint
+	42, // 33: countersign.v1.GetSelfResponse.push_services:type_name -> countersign.v1.PushService
+	3,  // 34: countersign.v1.DeviceService.WatchPrompts:input_type -> countersign.v1.WatchPromptsRequest
+	7,  // 35: countersign.v1.DeviceService.DecideSignIn:input_type -> countersign.v1.DecideSignInRequest
+	9,  // 36: countersign.v1.DeviceService.CreateCode:input_type -> countersign.v1.CreateCodeRequest
+	11, // 37: countersign.v1.DeviceService.CreateRecoveryCodes:input_type -> countersign.v1.CreateRecoveryCodesRequest
+	13, // 38: countersign.v1.DeviceService.ListDevices:input_type -> countersign.v1.ListDevicesRequest
+	15, // 39: countersign.v1.DeviceService.RevokeDevice:input_type -> countersign.v1.RevokeDeviceRequest
+	17, // 40: countersign.v1.DeviceService.ReadmitDevice:input_type -> countersign.v1.ReadmitDeviceRequest
+	19, // 41: countersign.v1.DeviceService.Unlock:input_type -> countersign.v1.UnlockRequest
+	21, // 42: countersign.v1.DeviceService.ReportPrompts:input_type -> countersign.v1.ReportPromptsRequest
+	23, // 43: countersign.v1.DeviceService.TestDevice:input_type -> countersign.v1.TestDeviceRequest
+	25, // 44: countersign.v1.DeviceService.ListRecentSignIns:input_type -> countersign.v1.ListRecentSignInsRequest
+	28, // 45: countersign.v1.DeviceService.UpdateDevice:input_type -> countersign.v1.UpdateDeviceRequest
+	30, // 46: countersign.v1.DeviceService.GetSelf:input_type -> countersign.v1.GetSelfRequest
+	43, // 47: countersign.v1.DeviceService.GetConsistencyProof:input_type -> countersign.v1.GetConsistencyProofRequest
+	4,  // 48: countersign.v1.DeviceService.WatchPrompts:output_type -> countersign.v1.WatchPromptsResponse
+	8,  // 49: countersign.v1.DeviceService.DecideSignIn:output_type -> countersign.v1.DecideSignInResponse
+	10, // 50: countersign.v1.DeviceService.CreateCode:output_type -> countersign.v1.CreateCodeResponse
+	12, // 51: countersign.v1.DeviceService.CreateRecoveryCodes:output_type -> countersign.v1.CreateRecoveryCodesResponse
+	14, // 52: countersign.v1.DeviceService.ListDevices:output_type -> countersign.v1.ListDevicesResponse
+	16, // 53: countersign.v1.DeviceService.RevokeDevice:output_type -> countersign.v1.RevokeDeviceResponse
+	18, // 54: countersign.v1.DeviceService.ReadmitDevice:output_type -> countersign.v1.ReadmitDeviceResponse
+	20, // 55: countersign.v1.DeviceService.Unlock:output_type -> countersign.v1.UnlockResponse
+	22, // 56: countersign.v1.DeviceService.ReportPrompts:output_type -> countersign.v1.ReportPromptsResponse
+	24, // 57: countersign.v1.DeviceService.TestDevice:output_type -> countersign.v1.TestDeviceResponse
+	26, // 58: countersign.v1.DeviceService.ListRecentSignIns:output_type -> countersign.v1.ListRecentSignInsResponse
+	29, // 59: countersign.v1.DeviceService.UpdateDevice:output_type -> countersign.v1.UpdateDeviceResponse
+	31, // 60: countersign.v1.DeviceService.GetSelf:output_type -> countersign.v1.GetSelfResponse
+	44, // 61: countersign.v1.DeviceService.GetConsistencyProof:output_type -> countersign.v1.GetConsistencyProofResponse
+	48, // [48:62] is the sub-list for method output_type
+	34, // [34:48] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_device_proto_init() }
@@ -1766,15 +2250,17 @@ func file_countersign_v1_device_proto_init() {
 	if File_countersign_v1_device_proto != nil {
 		return
 	}
+	file_countersign_v1_delivery_proto_init()
 	file_countersign_v1_notice_proto_init()
 	file_countersign_v1_record_proto_init()
+	file_countersign_v1_sign_in_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_countersign_v1_device_proto_rawDesc), len(file_countersign_v1_device_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,9 @@ const (
 	DeviceService_RevokeDevice_FullMethodName        = "/countersign.v1.DeviceService/RevokeDevice"
 	DeviceService_ReadmitDevice_FullMethodName       = "/countersign.v1.DeviceService/ReadmitDevice"
 	DeviceService_Unlock_FullMethodName              = "/countersign.v1.DeviceService/Unlock"
+	DeviceService_ReportPrompts_FullMethodName       = "/countersign.v1.DeviceService/ReportPrompts"
+	DeviceService_TestDevice_FullMethodName          = "/countersign.v1.DeviceService/TestDevice"
+	DeviceService_ListRecentSignIns_FullMethodName   = "/countersign.v1.DeviceService/ListRecentSignIns"
 	DeviceService_UpdateDevice_FullMethodName        = "/countersign.v1.DeviceService/UpdateDevice"
 	DeviceService_GetSelf_FullMethodName             = "/countersign.v1.DeviceService/GetSelf"
 	DeviceService_GetConsistencyProof_FullMethodName = "/countersign.v1.DeviceService/GetConsistencyProof"
@@ -125,12 +128,40 @@ type DeviceServiceClient interface {
 	//
 	// The caller must be a trusted device.
 	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
-	// UpdateDevice changes what the caller's own record says of it. A device may
-	// do so 30 times in an hour; and, counted apart, have 30 calls of CreateCode,
-	// CreateRecoveryCodes and Unlock.
+	// ReportPrompts tells the server how far prompts have come on the caller, so
+	// that whoever waits knows whether they arrived. A report about what is not
+	// pending any more, or never was, is taken and says nothing.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORAGE_LOW, STORE_FAILED.
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ReportPrompts(ctx context.Context, in *ReportPromptsRequest, opts ...grpc.CallOption) (*ReportPromptsResponse, error)
+	// TestDevice sends a test prompt to a device of the caller's account, which
+	// may be the caller itself, and tells each step that it takes, until it was
+	// put away or has expired. A device has one test prompt at a time; a new one
+	// replaces the old.
+	//
+	// Errors: INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
+	// DEVICE_REVOKED, RATE_LIMITED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	TestDevice(ctx context.Context, in *TestDeviceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TestDeviceResponse], error)
+	// ListRecentSignIns lists the sign-ins of the caller's account, newest first,
+	// with how far each came on which device.
+	//
+	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ListRecentSignIns(ctx context.Context, in *ListRecentSignInsRequest, opts ...grpc.CallOption) (*ListRecentSignInsResponse, error)
+	// UpdateDevice changes what the caller's own record says of it: its name, how
+	// it is woken, or both. A device may do so 30 times in an hour; and, counted
+	// apart, have 30 calls of CreateCode, CreateRecoveryCodes and Unlock.
+	//
+	// Errors: INVALID_FIELD, PUSH_NOT_CONFIGURED, DEVICE_UNKNOWN, DEVICE_REVOKED,
+	// RATE_LIMITED, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(ctx context.Context, in *UpdateDeviceRequest, opts ...grpc.CallOption) (*UpdateDeviceResponse, error)
@@ -243,6 +274,45 @@ func (c *deviceServiceClient) Unlock(ctx context.Context, in *UnlockRequest, opt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnlockResponse)
 	err := c.cc.Invoke(ctx, DeviceService_Unlock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deviceServiceClient) ReportPrompts(ctx context.Context, in *ReportPromptsRequest, opts ...grpc.CallOption) (*ReportPromptsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportPromptsResponse)
+	err := c.cc.Invoke(ctx, DeviceService_ReportPrompts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deviceServiceClient) TestDevice(ctx context.Context, in *TestDeviceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TestDeviceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DeviceService_ServiceDesc.Streams[1], DeviceService_TestDevice_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TestDeviceRequest, TestDeviceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DeviceService_TestDeviceClient = grpc.ServerStreamingClient[TestDeviceResponse]
+
+func (c *deviceServiceClient) ListRecentSignIns(ctx context.Context, in *ListRecentSignInsRequest, opts ...grpc.CallOption) (*ListRecentSignInsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRecentSignInsResponse)
+	err := c.cc.Invoke(ctx, DeviceService_ListRecentSignIns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -372,12 +442,40 @@ type DeviceServiceServer interface {
 	//
 	// The caller must be a trusted device.
 	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
-	// UpdateDevice changes what the caller's own record says of it. A device may
-	// do so 30 times in an hour; and, counted apart, have 30 calls of CreateCode,
-	// CreateRecoveryCodes and Unlock.
+	// ReportPrompts tells the server how far prompts have come on the caller, so
+	// that whoever waits knows whether they arrived. A report about what is not
+	// pending any more, or never was, is taken and says nothing.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
-	// STORAGE_LOW, STORE_FAILED.
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ReportPrompts(context.Context, *ReportPromptsRequest) (*ReportPromptsResponse, error)
+	// TestDevice sends a test prompt to a device of the caller's account, which
+	// may be the caller itself, and tells each step that it takes, until it was
+	// put away or has expired. A device has one test prompt at a time; a new one
+	// replaces the old.
+	//
+	// Errors: INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
+	// DEVICE_REVOKED, RATE_LIMITED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	TestDevice(*TestDeviceRequest, grpc.ServerStreamingServer[TestDeviceResponse]) error
+	// ListRecentSignIns lists the sign-ins of the caller's account, newest first,
+	// with how far each came on which device.
+	//
+	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
+	// STORE_FAILED.
+	//
+	// The caller must be a trusted device.
+	ListRecentSignIns(context.Context, *ListRecentSignInsRequest) (*ListRecentSignInsResponse, error)
+	// UpdateDevice changes what the caller's own record says of it: its name, how
+	// it is woken, or both. A device may do so 30 times in an hour; and, counted
+	// apart, have 30 calls of CreateCode, CreateRecoveryCodes and Unlock.
+	//
+	// Errors: INVALID_FIELD, PUSH_NOT_CONFIGURED, DEVICE_UNKNOWN, DEVICE_REVOKED,
+	// RATE_LIMITED, STORAGE_LOW, STORE_FAILED.
 	//
 	// The caller must be a trusted device.
 	UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error)
@@ -430,6 +528,15 @@ func (UnimplementedDeviceServiceServer) ReadmitDevice(context.Context, *ReadmitD
 }
 func (UnimplementedDeviceServiceServer) Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unlock not implemented")
+}
+func (UnimplementedDeviceServiceServer) ReportPrompts(context.Context, *ReportPromptsRequest) (*ReportPromptsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportPrompts not implemented")
+}
+func (UnimplementedDeviceServiceServer) TestDevice(*TestDeviceRequest, grpc.ServerStreamingServer[TestDeviceResponse]) error {
+	return status.Error(codes.Unimplemented, "method TestDevice not implemented")
+}
+func (UnimplementedDeviceServiceServer) ListRecentSignIns(context.Context, *ListRecentSignInsRequest) (*ListRecentSignInsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRecentSignIns not implemented")
 }
 func (UnimplementedDeviceServiceServer) UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateDevice not implemented")
@@ -598,6 +705,53 @@ func _DeviceService_Unlock_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeviceService_ReportPrompts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportPromptsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).ReportPrompts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_ReportPrompts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).ReportPrompts(ctx, req.(*ReportPromptsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeviceService_TestDevice_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TestDeviceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DeviceServiceServer).TestDevice(m, &grpc.GenericServerStream[TestDeviceRequest, TestDeviceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DeviceService_TestDeviceServer = grpc.ServerStreamingServer[TestDeviceResponse]
+
+func _DeviceService_ListRecentSignIns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRecentSignInsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeviceServiceServer).ListRecentSignIns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeviceService_ListRecentSignIns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeviceServiceServer).ListRecentSignIns(ctx, req.(*ListRecentSignInsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeviceService_UpdateDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UpdateDeviceRequest)
 	if err := dec(in); err != nil {
@@ -688,6 +842,14 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DeviceService_Unlock_Handler,
 		},
 		{
+			MethodName: "ReportPrompts",
+			Handler:    _DeviceService_ReportPrompts_Handler,
+		},
+		{
+			MethodName: "ListRecentSignIns",
+			Handler:    _DeviceService_ListRecentSignIns_Handler,
+		},
+		{
 			MethodName: "UpdateDevice",
 			Handler:    _DeviceService_UpdateDevice_Handler,
 		},
@@ -704,6 +866,11 @@ var DeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchPrompts",
 			Handler:       _DeviceService_WatchPrompts_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "TestDevice",
+			Handler:       _DeviceService_TestDevice_Handler,
 			ServerStreams: true,
 		},
 	},

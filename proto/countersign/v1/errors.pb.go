@@ -103,6 +103,9 @@ const (
 	// that merely was not seen for 90 days: it was revoked, waits for its time, or
 	// needs to be confirmed.
 	ErrorReason_ERROR_REASON_DEVICE_NOT_DORMANT ErrorReason = 47
+	// FAILED_PRECONDITION. This server does not push through the service that the
+	// device registered for; GetSelf names those it has.
+	ErrorReason_ERROR_REASON_PUSH_NOT_CONFIGURED ErrorReason = 48
 	// PERMISSION_DENIED. The invitation is unknown, used or expired; which of
 	// these is not said. Ask an administrator for a new one.
 	ErrorReason_ERROR_REASON_INVITATION_INVALID ErrorReason = 60
@@ -196,6 +199,7 @@ var (
 		45:  "ERROR_REASON_APPLICATION_EXISTS",
 		46:  "ERROR_REASON_NO_SUCH_DEVICE",
 		47:  "ERROR_REASON_DEVICE_NOT_DORMANT",
+		48:  "ERROR_REASON_PUSH_NOT_CONFIGURED",
 		60:  "ERROR_REASON_INVITATION_INVALID",
 		61:  "ERROR_REASON_KEY_IN_USE",
 		62:  "ERROR_REASON_TOO_MANY_DEVICES",
@@ -245,6 +249,7 @@ var (
 		"ERROR_REASON_APPLICATION_EXISTS":        45,
 		"ERROR_REASON_NO_SUCH_DEVICE":            46,
 		"ERROR_REASON_DEVICE_NOT_DORMANT":        47,
+		"ERROR_REASON_PUSH_NOT_CONFIGURED":       48,
 		"ERROR_REASON_INVITATION_INVALID":        60,
 		"ERROR_REASON_KEY_IN_USE":                61,
 		"ERROR_REASON_TOO_MANY_DEVICES":          62,
@@ -301,7 +306,7 @@ var File_countersign_v1_errors_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xbf\f\n" +
+	"\x1bcountersign/v1/errors.proto\x12\x0ecountersign.v1*\xe5\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -327,7 +332,8 @@ const file_countersign_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_APPLICATION_UNKNOWN\x10,\x12#\n" +
 	"\x1fERROR_REASON_APPLICATION_EXISTS\x10-\x12\x1f\n" +
 	"\x1bERROR_REASON_NO_SUCH_DEVICE\x10.\x12#\n" +
-	"\x1fERROR_REASON_DEVICE_NOT_DORMANT\x10/\x12#\n" +
+	"\x1fERROR_REASON_DEVICE_NOT_DORMANT\x10/\x12$\n" +
+	" ERROR_REASON_PUSH_NOT_CONFIGURED\x100\x12#\n" +
 	"\x1fERROR_REASON_INVITATION_INVALID\x10<\x12\x1b\n" +
 	"\x17ERROR_REASON_KEY_IN_USE\x10=\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_DEVICES\x10>\x12\x1c\n" +

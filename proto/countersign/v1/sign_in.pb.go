@@ -244,7 +244,11 @@ type SignIn struct {
 	// said of it that it was not her. "lane": she said so more than once. The
 	// sign-in can be answered where an agent is open, and a code that is asked
 	// for on a trusted device verifies it.
-	Silent        string `protobuf:"bytes,18,opt,name=silent,proto3" json:"silent,omitempty"`
+	Silent string `protobuf:"bytes,18,opt,name=silent,proto3" json:"silent,omitempty"`
+	// How far it has come on the account's trusted devices when this was read.
+	Delivery *DeliveryCounts `protobuf:"bytes,19,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// When it last rang; unset if it did not.
+	RingTime      *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=ring_time,json=ringTime,proto3" json:"ring_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -403,6 +407,20 @@ func (x *SignIn) GetSilent() string {
 		return x.Silent
 	}
 	return ""
+}
+
+func (x *SignIn) GetDelivery() *DeliveryCounts {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+func (x *SignIn) GetRingTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RingTime
+	}
+	return nil
 }
 
 // Candidate is a device that wants to be trusted.
@@ -990,14 +1008,14 @@ var File_countersign_v1_sign_in_proto protoreflect.FileDescriptor
 
 const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccountersign/v1/sign_in.proto\x12\x0ecountersign.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n" +
+	"\x1ccountersign/v1/sign_in.proto\x12\x0ecountersign.v1\x1a\x1dcountersign/v1/delivery.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n" +
 	"\tRequester\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05place\x18\x02 \x01(\tR\x05place\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x18\n" +
 	"\aprogram\x18\x04 \x01(\tR\aprogram\x12\x18\n" +
 	"\asession\x18\x05 \x01(\tR\asession\x12\x14\n" +
-	"\x05token\x18\x06 \x01(\tR\x05token\"\xc6\x05\n" +
+	"\x05token\x18\x06 \x01(\tR\x05token\"\xbb\x06\n" +
 	"\x06SignIn\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12 \n" +
@@ -1022,7 +1040,9 @@ const file_countersign_v1_sign_in_proto_rawDesc = "" +
 	"\tcandidate\x18\x0f \x01(\v2\x19.countersign.v1.CandidateR\tcandidate\x125\n" +
 	"\bend_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
 	"\x04lane\x18\x11 \x01(\tR\x04lane\x12\x16\n" +
-	"\x06silent\x18\x12 \x01(\tR\x06silent\"P\n" +
+	"\x06silent\x18\x12 \x01(\tR\x06silent\x12:\n" +
+	"\bdelivery\x18\x13 \x01(\v2\x1e.countersign.v1.DeliveryCountsR\bdelivery\x127\n" +
+	"\tring_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\bringTime\"P\n" +
 	"\tCandidate\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1102,6 +1122,7 @@ var file_countersign_v1_sign_in_proto_goTypes = []any{
 	(*CancelSignInRequest)(nil),   // 11: countersign.v1.CancelSignInRequest
 	(*CancelSignInResponse)(nil),  // 12: countersign.v1.CancelSignInResponse
 	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*DeliveryCounts)(nil),        // 14: countersign.v1.DeliveryCounts
 }
 var file_countersign_v1_sign_in_proto_depIdxs = []int32{
 	0,  // 0: countersign.v1.SignIn.state:type_name -> countersign.v1.SignInState
@@ -1110,25 +1131,27 @@ var file_countersign_v1_sign_in_proto_depIdxs = []int32{
 	13, // 3: countersign.v1.SignIn.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 4: countersign.v1.SignIn.candidate:type_name -> countersign.v1.Candidate
 	13, // 5: countersign.v1.SignIn.end_time:type_name -> google.protobuf.Timestamp
-	1,  // 6: countersign.v1.BeginSignInRequest.requester:type_name -> countersign.v1.Requester
-	2,  // 7: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	2,  // 8: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	10, // 9: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
-	13, // 10: countersign.v1.VerifySignInResponse.requester_token_expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 11: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
-	4,  // 12: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
-	6,  // 13: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
-	8,  // 14: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
-	11, // 15: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
-	5,  // 16: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
-	7,  // 17: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
-	9,  // 18: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
-	12, // 19: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
-	16, // [16:20] is the sub-list for method output_type
-	12, // [12:16] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 6: countersign.v1.SignIn.delivery:type_name -> countersign.v1.DeliveryCounts
+	13, // 7: countersign.v1.SignIn.ring_time:type_name -> google.protobuf.Timestamp
+	1,  // 8: countersign.v1.BeginSignInRequest.requester:type_name -> countersign.v1.Requester
+	2,  // 9: countersign.v1.BeginSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	2,  // 10: countersign.v1.WatchSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	10, // 11: countersign.v1.VerifySignInResponse.receipt:type_name -> countersign.v1.Receipt
+	13, // 12: countersign.v1.VerifySignInResponse.requester_token_expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 13: countersign.v1.CancelSignInResponse.sign_in:type_name -> countersign.v1.SignIn
+	4,  // 14: countersign.v1.SignInService.BeginSignIn:input_type -> countersign.v1.BeginSignInRequest
+	6,  // 15: countersign.v1.SignInService.WatchSignIn:input_type -> countersign.v1.WatchSignInRequest
+	8,  // 16: countersign.v1.SignInService.VerifySignIn:input_type -> countersign.v1.VerifySignInRequest
+	11, // 17: countersign.v1.SignInService.CancelSignIn:input_type -> countersign.v1.CancelSignInRequest
+	5,  // 18: countersign.v1.SignInService.BeginSignIn:output_type -> countersign.v1.BeginSignInResponse
+	7,  // 19: countersign.v1.SignInService.WatchSignIn:output_type -> countersign.v1.WatchSignInResponse
+	9,  // 20: countersign.v1.SignInService.VerifySignIn:output_type -> countersign.v1.VerifySignInResponse
+	12, // 21: countersign.v1.SignInService.CancelSignIn:output_type -> countersign.v1.CancelSignInResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_countersign_v1_sign_in_proto_init() }
@@ -1136,6 +1159,7 @@ func file_countersign_v1_sign_in_proto_init() {
 	if File_countersign_v1_sign_in_proto != nil {
 		return
 	}
+	file_countersign_v1_delivery_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -34,9 +34,9 @@ const (
 type SignInServiceClient interface {
 	// BeginSignIn asks the trusted devices of an account. A requester has one
 	// open sign-in of an account at an application: asking again for the same
-	// returns it and rings nobody again, asking for something else is refused.
-	// An account bears three open ones by requesters that are not known, and
-	// eight by known ones.
+	// returns it, and rings again if nobody has answered yet and the account may
+	// be rung now. An account bears three open ones by requesters that are not
+	// known, and eight by known ones.
 	//
 	// How often an account is rung is bounded. A sign-in beyond that is opened
 	// all the same, in silence, as its silent says: tell the person to open the
@@ -147,9 +147,9 @@ func (c *signInServiceClient) CancelSignIn(ctx context.Context, in *CancelSignIn
 type SignInServiceServer interface {
 	// BeginSignIn asks the trusted devices of an account. A requester has one
 	// open sign-in of an account at an application: asking again for the same
-	// returns it and rings nobody again, asking for something else is refused.
-	// An account bears three open ones by requesters that are not known, and
-	// eight by known ones.
+	// returns it, and rings again if nobody has answered yet and the account may
+	// be rung now. An account bears three open ones by requesters that are not
+	// known, and eight by known ones.
 	//
 	// How often an account is rung is bounded. A sign-in beyond that is opened
 	// all the same, in silence, as its silent says: tell the person to open the

@@ -151,6 +151,10 @@ func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store 
 	if err != nil {
 		return nil, err
 	}
+	wake, err := wakers(s, log)
+	if err != nil {
+		return nil, err
+	}
 	return approval.Open(ctx, approval.Config{
 		Store:             store,
 		Secrets:           keys,
@@ -160,6 +164,7 @@ func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store 
 		AcceptClock:       s.AcceptClock,
 		Full:              room.full,
 		RecoveryWait:      s.RecoveryWait,
+		Wakers:            wake,
 		Log:               log,
 	})
 }
