@@ -114,38 +114,43 @@ func (c *signInsCmd) Run(ctx context.Context, env *environment) error {
 		if i > 0 {
 			fmt.Fprintln(env.out)
 		}
-		env.printRecent(r, a.State().Device)
+		for _, line := range recentLines(r, a.State().Device, env.width()) {
+			fmt.Fprintln(env.out, line)
+		}
 	}
 	return nil
 }
 
-func (env *environment) printRecent(r *countersignv1.RecentSignIn, self string) {
+// recentLines tells of a sign-in in lines of width columns.
+func recentLines(r *countersignv1.RecentSignIn, self string, width int) []string {
 	s, q := r.GetSignIn(), r.GetSignIn().GetRequester()
 	what := "a sign-in to " + known(r.GetApplicationName(), "an unknown application")
 	if c := s.GetCandidate(); c != nil {
 		what = "a device that wanted to be trusted: " + text.Isolate(c.GetName()) + " (" + text.Escape(c.GetKind()) + ")"
 	}
-	env.printHanging("", local(s.GetBeginTime())+"  "+what)
-	env.printField("outcome", outcome(r, self))
+	lines := hanging("", local(s.GetBeginTime())+"  "+what, width)
+	field := func(label, value string) { lines = append(lines, labelled(label, value, width)...) }
+	field("outcome", outcome(r, self))
 	if s.GetCandidate() == nil {
-		env.printField("device", known(q.GetDevice(), "unknown"))
-		env.printField("program", known(q.GetProgram(), "unknown"))
-		env.printField("place", known(q.GetPlace(), "unknown"))
+		field("device", known(q.GetDevice(), "unknown"))
+		field("program", known(q.GetProgram(), "unknown"))
+		field("place", known(q.GetPlace(), "unknown"))
 	}
-	env.printField("address", known(q.GetAddress(), "unknown"))
+	field("address", known(q.GetAddress(), "unknown"))
 	if s.GetMessage() != "" {
-		env.printField("message", text.Isolate(s.GetMessage()))
+		field("message", text.Isolate(s.GetMessage()))
 	}
-	if silent := s.GetSilent(); silent != "" {
-		env.printField("did not ring", wordsFor(silences, silent))
+	if s.GetSilent() != "" {
+		field("did not ring", wordsFor(silences, s.GetSilent()))
 	}
 	for i, d := range r.GetDeliveries() {
-		label := "devices"
+		label := "arrived"
 		if i > 0 {
 			label = ""
 		}
-		env.printField(label, deviceOf(r, d.GetDeviceId(), self)+": "+stageLine(d))
+		field(label, deviceOf(r, d.GetDeviceId(), self)+": "+stageLine(d))
 	}
+	return lines
 }
 
 // wordsFor returns the words for what the server says, or what it says.

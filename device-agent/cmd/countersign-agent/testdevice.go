@@ -68,11 +68,16 @@ type tester struct {
 	quiet  bool
 	told   map[string]bool // steps
 	last   *countersignv1.DeviceTest
+	ousted bool // another test of the device took its place
 }
 
 // step tells what is new.
 func (t *tester) step(test *countersignv1.DeviceTest) {
 	first := t.last == nil
+	if !first && test.GetCreateTime() == nil { // all that is known is that it is gone
+		t.ousted = true
+		return
+	}
 	t.last = test
 	if t.quiet {
 		return
@@ -124,6 +129,8 @@ func (t *tester) end(broken error, asJSON bool) error {
 		return t.env.say(t.env.out, "It arrived, after %s, and somebody saw it.\n", t.took())
 	case broken != nil:
 		return t.env.say(t.env.out, "It arrived, after %s. No more is known of it: %v.\n", t.took(), explain(broken))
+	case t.ousted:
+		return t.env.say(t.env.out, "It arrived, after %s. Then another test of that device took its place.\n", t.took())
 	case d.GetShowTime() != nil:
 		return t.env.say(t.env.out, "It arrived, after %s. Nobody put it away.\n", t.took())
 	}
@@ -140,6 +147,8 @@ func (t *tester) took() string {
 func (t *tester) why() string {
 	d, self := t.last.GetDelivery(), t.device.GetId() == t.self
 	switch {
+	case t.ousted:
+		return "another test of that device took its place"
 	case d.GetPushTime() != nil:
 		return "a push service took the wake-up, and the device was not heard of since. Is it switched on and online, and may the agent show messages there?"
 	case t.last.GetConnected():

@@ -53,13 +53,13 @@ func (d *desk) putAway(now time.Time) {
 
 // sender says who asked for a test prompt, on the device self.
 func sender(t agent.TestPrompt, self string) string {
-	switch {
-	case t.RequestedBy == "":
+	switch id := strings.TrimPrefix(t.RequestedBy, "device "); {
+	case id == "":
 		return "unknown"
-	case t.RequestedBy == self:
+	case id == self:
 		return "this device"
-	case pin.ValidKeyID(t.RequestedBy):
-		return "your device " + agent.Fingerprint(t.RequestedBy)
+	case pin.ValidKeyID(id):
+		return "your device " + agent.Fingerprint(id)
 	}
 	return text.Isolate(t.RequestedBy)
 }
