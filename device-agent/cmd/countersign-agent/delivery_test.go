@@ -29,7 +29,7 @@ func TestTestThisDevice(t *testing.T) {
 	device.line("")
 	device.waitFor("test prompt put away")
 	out := test.exits(0)
-	for _, want := range []string{"A test prompt for", "received by the device\n", "put away by a person\n", " s, and somebody saw it.\n"} {
+	for _, want := range []string{"A test prompt for", "received by the device\n", "put away by a person\n", ", and somebody saw it.\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("test printed, want %q in it:\n%s", want, out)
 		}

@@ -126,21 +126,24 @@ func (t *tester) end(broken error, asJSON bool) error {
 	case err != nil:
 		return err
 	case d.GetAnswerTime() != nil:
-		return t.env.say(t.env.out, "It arrived, after %s, and somebody saw it.\n", t.took())
+		return t.env.say(t.env.out, "It arrived %s, and somebody saw it.\n", t.took())
 	case broken != nil:
-		return t.env.say(t.env.out, "It arrived, after %s. No more is known of it: %v.\n", t.took(), explain(broken))
+		return t.env.say(t.env.out, "It arrived %s. No more is known of it: %v.\n", t.took(), explain(broken))
 	case t.ousted:
-		return t.env.say(t.env.out, "It arrived, after %s. Then another test of that device took its place.\n", t.took())
+		return t.env.say(t.env.out, "It arrived %s. Then another test of that device took its place.\n", t.took())
 	case d.GetShowTime() != nil:
-		return t.env.say(t.env.out, "It arrived, after %s. Nobody put it away.\n", t.took())
+		return t.env.say(t.env.out, "It arrived %s. Nobody put it away.\n", t.took())
 	}
-	return t.env.say(t.env.out, "It arrived, after %s, and was not on the screen: the device was locked, or its agent's window was closed.\n", t.took())
+	return t.env.say(t.env.out, "It arrived %s, and was not on the screen: the device was locked, or its agent's window was closed.\n", t.took())
 }
 
 // took says how long it was under way.
 func (t *tester) took() string {
 	took := t.last.GetDelivery().GetReceiveTime().AsTime().Sub(t.last.GetCreateTime().AsTime())
-	return fmt.Sprintf("%.1f s", max(0, took.Round(100*time.Millisecond)).Seconds())
+	if took < 50*time.Millisecond {
+		return "at once"
+	}
+	return fmt.Sprintf("after %.1f s", took.Seconds())
 }
 
 // why says why a test did not arrive, as far as the server can know.
