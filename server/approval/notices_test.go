@@ -32,7 +32,7 @@ func (d *device) told() []string {
 
 func (d *device) rename(name string) {
 	d.w.t.Helper()
-	if _, err := d.w.broker.RenameDevice(d.w.t.Context(), d.id, name, "192.0.2.9"); err != nil {
+	if _, err := d.w.broker.UpdateDevice(d.w.t.Context(), d.id, approval.Update{Name: name}, "192.0.2.9"); err != nil {
 		d.w.t.Fatal(err)
 	}
 }
