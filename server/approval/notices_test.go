@@ -111,6 +111,17 @@ var noticed = map[approval.Event]deed{
 		_, err := phone.w.admin.RevokeDevice(phone.w.t.Context(), phone.id, "stolen")
 		return err
 	}},
+	approval.EventPushDied: {func(phone *device) {
+		phone.w.push(phone, &pushFake{answer: func(approval.Wakeup) error {
+			return &approval.WakeError{Verdict: approval.WakeDead, Why: "APNs: Unregistered"}
+		}})
+	}, func(phone *device) error {
+		stop := phone.w.keepWaking()
+		defer stop()
+		_, err := phone.w.broker.TestDevice(phone.w.t.Context(), phone.id, "", "")
+		synctest.Wait()
+		return err
+	}},
 	approval.EventCounterReused: {func(phone *device) { phone.requestCode(); phone.requestCode() }, func(phone *device) error {
 		phone.counter = 0 // a copy goes on from where it was made
 		_, err := phone.requestCode()

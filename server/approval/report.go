@@ -60,8 +60,8 @@ func (b *Broker) ReportPrompts(ctx context.Context, device string, reports []Rep
 		if err := checkReports(reports); err != nil {
 			return err
 		}
-		if err := b.deliveries.mayReport(device, now); err != nil || suspended {
-			return err
+		if suspended {
+			return nil
 		}
 		for _, r := range reports {
 			test, pending, err := b.awaits(tx, c.device, r.ID, now)
@@ -82,6 +82,9 @@ func (b *Broker) ReportPrompts(ctx context.Context, device string, reports []Rep
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := b.deliveries.mayReport(device, now); err != nil {
 		return err
 	}
 	for _, n := range told {

@@ -36,7 +36,7 @@ func (b *Broker) lookAt(ctx context.Context, id string) error {
 			if d.Push == nil || d.Push.Dead || d.At(now, b.restored) != DeviceTrusted || closed && s.DecidedBy == d.ID {
 				continue
 			}
-			wakes = append(wakes, wake{d.Push.Service, wakeTask{topic: id, device: d.ID, account: d.Account, expires: s.Expires, over: closed}})
+			wakes = append(wakes, wake{d.Push.Service, wakeTask{topic: id, device: d.ID, account: d.Account, expires: s.Expires, rung: s.Rung, over: closed}})
 		}
 		return nil
 	})

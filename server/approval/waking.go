@@ -79,6 +79,7 @@ type wakeQueue struct {
 type wakeTask struct {
 	topic, device, account string
 	expires                time.Time
+	rung                   time.Time // when the prompt last rang
 	test, over             bool
 
 	ready time.Time // not before
@@ -146,8 +147,8 @@ func (b *Broker) push(service PushService, t wakeTask) {
 	}
 }
 
-// put adds a wake-up, or renews the one of the same prompt and device. If that
-// makes too many, it returns the one that was given up, and whether it is the
+// put adds a wake-up, or renews the one of the same prompt and device if the
+// prompt rang again or is over: its pauses are for what it was. If that makes too many, it returns the one that was given up, and whether it is the
 // first for a while.
 func (q *wakeQueue) put(t wakeTask) (dropped *wakeTask, first bool) {
 	defer knock(q.bell)
@@ -155,8 +156,10 @@ func (q *wakeQueue) put(t wakeTask) (dropped *wakeTask, first bool) {
 	defer q.mu.Unlock()
 	for _, old := range q.tasks {
 		if old.topic == t.topic && old.device == t.device {
-			old.expires, old.over, old.ready, old.tries = t.expires, t.over, t.ready, 0
-			old.again = old.busy
+			if old.over != t.over || !old.rung.Equal(t.rung) {
+				old.expires, old.rung, old.over, old.ready, old.tries = t.expires, t.rung, t.over, t.ready, 0
+				old.again = old.busy
+			}
 			return nil, false
 		}
 	}
