@@ -107,15 +107,15 @@ func stepsOf(d *countersignv1.Delivery) []step {
 			steps = append(steps, step{id, t, text})
 		}
 	}
-	refused := "a push service refused to wake the device"
+	refused := "The push was not taken"
 	if d.GetPushFailure() != "" {
 		refused += ": " + text.Isolate(d.GetPushFailure())
 	}
-	add("push_refused", d.GetPushFailureTime(), refused)
-	add("pushed", d.GetPushTime(), "a push service took the wake-up; whether that arrives is not known yet")
-	add("received", d.GetReceiveTime(), "received by the device")
-	add("shown", d.GetShowTime(), "on its screen")
-	add("answered", d.GetAnswerTime(), "put away by a person")
+	add("push_failed "+d.GetPushFailureTime().String(), d.GetPushFailureTime(), refused+".")
+	add("pushed", d.GetPushTime(), "The push service took the push. Whether that arrives is not known yet.")
+	add("received", d.GetReceiveTime(), "The device has it.")
+	add("shown", d.GetShowTime(), "The device shows it.")
+	add("answered", d.GetAnswerTime(), "The person put it away.")
 	return steps
 }
 
@@ -123,20 +123,20 @@ func stepsOf(d *countersignv1.Delivery) []step {
 func stageLine(d *countersignv1.Delivery) string {
 	switch d.GetStage() {
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_NOT_CONNECTED:
-		return "not connected, never had it"
+		return "not connected, and nothing was pushed"
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_PUSH_REFUSED:
 		if d.GetPushFailure() != "" {
-			return "never had it: the push was refused: " + text.Isolate(d.GetPushFailure())
+			return "not connected, and the push was refused: " + text.Isolate(d.GetPushFailure())
 		}
-		return "never had it: the push was refused"
+		return "not connected, and the push was refused"
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_PUSHED:
-		return "pushed, and never heard of since"
+		return "pushed " + clock(d.GetPushTime()) + "; nothing was heard of it yet"
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_CONNECTED:
-		return "connected, and did not say that it came"
+		return "sent on its open stream; nothing was heard of it yet"
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_RECEIVED:
-		return "received " + clock(d.GetReceiveTime()) + ", not on its screen"
+		return "received " + clock(d.GetReceiveTime()) + ", and not shown"
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_SHOWN:
-		return "on its screen " + clock(d.GetShowTime())
+		return "shown " + clock(d.GetShowTime())
 	case countersignv1.DeliveryStage_DELIVERY_STAGE_ANSWERED:
 		return "answered " + clock(d.GetAnswerTime())
 	}

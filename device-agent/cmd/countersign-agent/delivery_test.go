@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -21,15 +22,15 @@ func TestTestThisDevice(t *testing.T) {
 	device := begin(t, []string{"--dir", dir, "run"})
 	device.waitFor("connected")
 	test := begin(t, []string{"--dir", dir, "test"})
-	test.waitFor("the device is connected")
+	test.waitFor("It is connected.")
 	if out := device.waitFor("Put it away with Enter."); !strings.Contains(out, "This is a test prompt") || !strings.Contains(out, "asked for by: this device") || strings.Contains(out, "Answer with") {
 		t.Errorf("run printed:\n%s", out)
 	}
-	test.waitFor("on its screen")
+	test.waitFor("The device shows it.")
 	device.line("")
 	device.waitFor("test prompt put away")
 	out := test.exits(0)
-	for _, want := range []string{"A test prompt for", "received by the device\n", "put away by a person\n", ", and somebody saw it.\n"} {
+	for _, want := range []string{"A test prompt is sent to", "The device has it.\n", "The person put it away.\n", ", and somebody saw it.\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("test printed, want %q in it:\n%s", want, out)
 		}
@@ -50,10 +51,10 @@ func TestTestThatDoesNotArrive(t *testing.T) {
 			{Id: strings.Repeat("b", 52), Name: "Watch", State: pb.DeviceState_DEVICE_STATE_REVOKED},
 		}
 	})
-	if out := call(t, exitError, "--dir", dir, "test"); !strings.Contains(out, "the agent of this device is not running: start it with") {
+	if out := call(t, exitError, "--dir", dir, "test"); !strings.Contains(out, "the agent of this device is not running. Start it with") {
 		t.Errorf("test printed:\n%s", out)
 	}
-	if out := call(t, exitError, "--dir", dir, "test", "Phone"); !strings.Contains(out, "nothing wakes it: start the agent there. It was last seen 20") {
+	if out := call(t, exitError, "--dir", dir, "test", "Phone"); !strings.Contains(out, "it was last seen 20") {
 		t.Errorf("test Phone printed:\n%s", out)
 	}
 	if out := call(t, exitError, "--dir", dir, "test", "Watch"); !strings.Contains(out, "is revoked, so nothing is sent to it") || strings.Contains(out, "enrol this machine") {
@@ -63,7 +64,7 @@ func TestTestThatDoesNotArrive(t *testing.T) {
 	p := begin(t, []string{"--dir", dir, "test", "aaaa", "--json"})
 	out := p.exits(exitError)
 	var j testJSON
-	if err := json.Unmarshal([]byte(out[:strings.Index(out, "\n")]), &j); err != nil || j.Arrived || j.Sent == 0 || j.Device != strings.Repeat("a", 52) {
+	if err := json.Unmarshal([]byte(out[:strings.Index(out, "\n")]), &j); err != nil || j.Delivery.Received != 0 || j.Created == 0 || j.Device != strings.Repeat("a", 52) {
 		t.Errorf("test --json printed %v:\n%s", err, out)
 	}
 }
@@ -71,21 +72,42 @@ func TestTestThatDoesNotArrive(t *testing.T) {
 // Each way that a test can go wrong has words of its own.
 func TestWhyATestDidNotArrive(t *testing.T) {
 	at := timestamppb.New(start)
+	push := &pb.PushStatus{Service: pb.PushService_PUSH_SERVICE_APNS}
 	for _, test := range []struct {
 		connected bool
+		push      *pb.PushStatus
 		delivery  *pb.Delivery
 		want      string
 	}{
-		{false, &pb.Delivery{PushTime: at}, "a push service took the wake-up, and the device was not heard of since"},
-		{true, &pb.Delivery{}, "the device is connected and did not say that it came"},
-		{false, &pb.Delivery{PushFailureTime: at, PushFailure: "410 Gone"}, "refused to wake it: \u2068“410 Gone”\u2069"},
-		{false, &pb.Delivery{PushFailureTime: at}, "refused to wake it"},
+		{false, push, &pb.Delivery{PushTime: at}, "the push service took the push, but the device did not connect afterwards"},
+		{true, push, &pb.Delivery{}, "it is connected, but its agent does not say what it shows"},
+		{false, push, &pb.Delivery{Stage: pb.DeliveryStage_DELIVERY_STAGE_CONNECTED}, "it is connected, but"},
+		{false, push, &pb.Delivery{PushFailureTime: at, PushFailure: "410 Gone"}, "was not taken: \u2068“410 Gone”\u2069"},
+		{false, push, &pb.Delivery{PushFailureTime: at}, "it was never seen, and the push was not taken"},
+		{false, push, &pb.Delivery{}, "no push was tried"},
+		{false, nil, &pb.Delivery{}, "nothing wakes it"},
+		{false, &pb.PushStatus{Service: pb.PushService_PUSH_SERVICE_APNS, Dead: true}, &pb.Delivery{PushFailureTime: at}, "nothing wakes it"},
 	} {
-		tt := &tester{device: &pb.Device{Id: "x"}, last: &pb.DeviceTest{Connected: test.connected, Delivery: test.delivery}}
+		tt := &tester{asJSON: true, env: &environment{out: io.Discard}, device: &pb.Device{Id: "x", Push: test.push}}
+		tt.step(&pb.DeviceTest{Connected: test.connected, Delivery: test.delivery, CreateTime: at, ExpireTime: at})
 		if got := tt.why(); !strings.Contains(got, test.want) {
 			t.Errorf("why(%v) = %q, want %q in it", test.delivery, got, test.want)
 		}
 	}
+}
+
+// A new test takes the place of the one before, which says so.
+func TestTestThatIsReplaced(t *testing.T) {
+	f := newFake(t)
+	dir := enrolled(t, f)
+	first := begin(t, []string{"--dir", dir, "test"})
+	first.waitFor("It is not connected")
+	second := begin(t, []string{"--dir", dir, "test"})
+	if out := first.exits(exitError); !strings.Contains(out, "another test took its place") {
+		t.Errorf("test printed:\n%s", out)
+	}
+	second.stop()
+	second.exits(exitError)
 }
 
 // A test prompt uses up no line that a script has written for a request.
@@ -235,7 +257,7 @@ func TestSignIns(t *testing.T) {
     place        unknown
     address      “192.0.2.7”
     arrived      this device: answered ` + clock + `
-                 “Phone”: never had it: the push was refused: “410 Gone”
+                 “Phone”: not connected, and the push was refused: “410 Gone”
 
 ` + moment + `  a device that wanted to be trusted: “Tablet” (tablet)
     outcome      denied on the device babab-babab-babab-babab ` + clock + `, because it was not you

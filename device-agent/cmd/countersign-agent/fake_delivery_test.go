@@ -77,10 +77,10 @@ func (f *fakeServer) TestDevice(r *pb.TestDeviceRequest, stream grpc.ServerStrea
 		f.mu.Lock()
 		test, changed := copyOf(f.delivery.test), f.changed
 		f.mu.Unlock()
-		over := test.Id != id || test.Delivery.AnswerTime != nil || !time.Now().Before(test.ExpireTime.AsTime())
-		if test.Id != id {
-			test = &pb.DeviceTest{Id: id, DeviceId: r.GetDeviceId()}
+		if test.Id != id { // another one took its place
+			return nil
 		}
+		over := test.Delivery.AnswerTime != nil || !time.Now().Before(test.ExpireTime.AsTime())
 		if err := stream.Send(&pb.TestDeviceResponse{Test: test}); err != nil || over {
 			return err
 		}

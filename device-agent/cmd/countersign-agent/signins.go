@@ -21,7 +21,7 @@ type signInsCmd struct {
 func (signInsCmd) Help() string {
 	return `Each says when and where somebody wanted in, what became of it, and how far it came on which device. Who asks is as the application described it. If one was let in that you do not know, somebody has your password and one of your devices: revoke that device, and tell your administrator.
 
-With --json: {"sign_ins": [{"id", "began", "ended", "state" ("pending", "approved", "verified", "denied", "expired" or "cancelled"), "application", "application_name", "device", "program", "place", "address", "message", "candidate" and "candidate_name" (a device that wanted to be trusted), "decided_by", "deny_reason", "cancel_cause", "lane", "silent" (why nothing rang), "deliveries": [{"device", "device_name", "stage", "pushed", "push_refused", "push_failure", "received", "shown", "answered"}]}]}, newest first; times are Unix seconds, 0 means never.`
+With --json: {"sign_ins": [{"id", "began", "ended", "state" ("pending", "approved", "verified", "denied", "expired" or "cancelled"), "application", "application_name", "device", "program", "place", "address", "message", "candidate" and "candidate_name" (a device that wanted to be trusted), "decided_by", "deny_reason", "cancel_cause", "lane", "silent" (why nothing rang), "deliveries": [` + deliveryHelp + `]}]}, newest first; times are Unix seconds, 0 means never.`
 }
 
 // Validate is called by kong.
@@ -56,14 +56,24 @@ type recentJSON struct {
 
 type deliveryJSON struct {
 	Device      string `json:"device"`
-	DeviceName  string `json:"device_name"`
+	Name        string `json:"name"`
 	Stage       string `json:"stage"`
 	Pushed      int64  `json:"pushed"`
-	PushRefused int64  `json:"push_refused"`
+	PushFailed  int64  `json:"push_failed"`
 	PushFailure string `json:"push_failure"`
 	Received    int64  `json:"received"`
 	Shown       int64  `json:"shown"`
 	Answered    int64  `json:"answered"`
+}
+
+const deliveryHelp = `{"device", "name", "stage" ("not_connected", "push_refused", "pushed", "connected", "received", "shown" or "answered"), "pushed", "push_failed", "push_failure", "received", "shown", "answered"}`
+
+func newDeliveryJSON(d *countersignv1.Delivery) deliveryJSON {
+	return deliveryJSON{
+		Device: d.GetDeviceId(), Name: d.GetDeviceName(), Stage: strings.ToLower(strings.TrimPrefix(d.GetStage().String(), "DELIVERY_STAGE_")),
+		Pushed: unix(d.GetPushTime()), PushFailed: unix(d.GetPushFailureTime()), PushFailure: d.GetPushFailure(),
+		Received: unix(d.GetReceiveTime()), Shown: unix(d.GetShowTime()), Answered: unix(d.GetAnswerTime()),
+	}
 }
 
 func newRecentJSON(r *countersignv1.RecentSignIn) recentJSON {
@@ -78,11 +88,7 @@ func newRecentJSON(r *countersignv1.RecentSignIn) recentJSON {
 		Deliveries: make([]deliveryJSON, len(r.GetDeliveries())),
 	}
 	for i, d := range r.GetDeliveries() {
-		j.Deliveries[i] = deliveryJSON{
-			Device: d.GetDeviceId(), DeviceName: d.GetDeviceName(), Stage: strings.ToLower(strings.TrimPrefix(d.GetStage().String(), "DELIVERY_STAGE_")),
-			Pushed: unix(d.GetPushTime()), PushRefused: unix(d.GetPushFailureTime()), PushFailure: d.GetPushFailure(),
-			Received: unix(d.GetReceiveTime()), Shown: unix(d.GetShowTime()), Answered: unix(d.GetAnswerTime()),
-		}
+		j.Deliveries[i] = newDeliveryJSON(d)
 	}
 	return j
 }
