@@ -93,8 +93,11 @@ func (t *tester) step(test *countersignv1.DeviceTest) {
 		} else {
 			t.say(test.GetCreateTime(), "It is not connected; "+lastSeen(t.device)+".")
 		}
-		if push := t.device.GetPush(); push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED || push.GetDead() {
-			t.say(test.GetCreateTime(), "Nothing is pushed. Woken by: "+wokenLine(push)+".")
+		switch push := t.device.GetPush(); {
+		case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED:
+			t.say(test.GetCreateTime(), "Nothing is pushed, because it registered with no push service.")
+		case push.GetDead():
+			t.say(test.GetCreateTime(), "Nothing is pushed, because its registration is gone. It must register again.")
 		}
 	}
 	for _, s := range stepsOf(d) {
