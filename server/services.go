@@ -178,6 +178,7 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 		Checkpoint:        newest,
 		Notices:           noticeMessages(self.Notices),
+		WebPushKey:        d.server.config.WebPushKey,
 	}, nil
 }
 

@@ -62,6 +62,9 @@ type Options struct {
 	DevicesPerAccount int
 	Limits            server.Limits
 
+	// WebPushKey is passed on to the server.
+	WebPushKey []byte
+
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
 }
@@ -168,6 +171,7 @@ func (s *System) start() {
 		Certificate:   s.cert,
 		PublicAddress: s.Address,
 		Backup:        s.options.Backup,
+		WebPushKey:    s.options.WebPushKey,
 		Version:       "test",
 		Log:           log,
 		Limits:        s.options.Limits,

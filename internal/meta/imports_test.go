@@ -52,8 +52,8 @@ var importRules = []importRule{{
 		return true
 	},
 }, {
-	why:   "one package knows the database",
-	from:  func(f goFile) bool { return f.dir == "server" && !f.test },
+	why:  "one package knows the database",
+	from: func(f goFile) bool { return f.dir == "server" && !f.test },
 	allow: func(p string) bool {
 		return !within(p, "./server/boltstore") && !within(p, "./server/apns") && !within(p, "./server/webpush")
 	},

@@ -69,7 +69,7 @@ func TestForeignReceiver(t *testing.T) {
 		}, answer.Data.ClientHash
 	}
 
-	to, hash := subscribe(s.PublicKey())
+	to, hash := subscribe(s.vapid.public)
 	over := ring()
 	over.Over = true
 	for _, w := range []approval.Wakeup{ring(), over} {

@@ -175,7 +175,7 @@ func TestRebinding(t *testing.T) {
 	_, port, _ := strings.Cut(strings.TrimPrefix(service.Origin, "https://"), ":")
 	trap := newTrap(t, port, "127.0.0.1")
 	s := newTestService(t, Config{Allowed: mustAllow(t, "127.0.0.2"), Roots: service.Roots()}, newNames(t))
-	to := addressOf(service.Subscribe(s.PublicKey()))
+	to := addressOf(service.Subscribe(s.vapid.public))
 	if err := s.Wake(t.Context(), to, ring()); err != nil {
 		t.Fatalf("the first push = %v, want it taken", err)
 	}
@@ -195,7 +195,7 @@ func TestMixedAddresses(t *testing.T) {
 	_, port, _ := strings.Cut(strings.TrimPrefix(service.Origin, "https://"), ":")
 	trap := newTrap(t, port, "127.0.0.1")
 	s := newTestService(t, Config{Allowed: mustAllow(t, "127.0.0.2"), Roots: service.Roots()}, newNames(t))
-	if err := s.Wake(t.Context(), addressOf(service.Subscribe(s.PublicKey())), ring()); err != nil {
+	if err := s.Wake(t.Context(), addressOf(service.Subscribe(s.vapid.public)), ring()); err != nil {
 		t.Errorf("the push = %v, want it taken", err)
 	}
 	if n := trap.count.Load(); n != 0 {
@@ -208,7 +208,7 @@ func TestRedirects(t *testing.T) {
 	service := webpushtest.New(t, &webpushtest.Options{Address: "127.0.0.2:0", Name: "push.hostile.example"})
 	trap := newTrap(t, "0", "127.0.0.1")
 	s := newTestService(t, Config{Allowed: mustAllow(t, "127.0.0.2"), Roots: service.Roots()}, newNames(t))
-	to := addressOf(service.Subscribe(s.PublicKey()))
+	to := addressOf(service.Subscribe(s.vapid.public))
 	for _, status := range []int{300, 301, 302, 303, 307, 308} {
 		service.SetAnswer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "https://127.0.0.1:"+trap.port+"/")

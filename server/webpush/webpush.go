@@ -119,10 +119,6 @@ func New(c Config) (*Service, error) {
 	}}, nil
 }
 
-// PublicKey returns what devices subscribe with (RFC 8292, 4): the key as an
-// uncompressed P-256 point of 65 bytes.
-func (s *Service) PublicKey() []byte { return bytes.Clone(s.vapid.public) }
-
 // Check implements [approval.Waker].
 func (s *Service) Check(to approval.PushAddress) error {
 	_, err := s.target(to)

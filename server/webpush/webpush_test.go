@@ -87,7 +87,7 @@ func wakeError(t *testing.T, err error) *approval.WakeError {
 
 func TestWake(t *testing.T) {
 	service, s := newPair(t)
-	phone, mac := service.Subscribe(s.PublicKey()), service.Subscribe(s.PublicKey())
+	phone, mac := service.Subscribe(s.vapid.public), service.Subscribe(s.vapid.public)
 	wake := func(sub *webpushtest.Subscription, w approval.Wakeup) webpushtest.Message {
 		t.Helper()
 		if err := s.Wake(t.Context(), addressOf(sub), w); err != nil {
@@ -133,7 +133,7 @@ func TestA23WakeUpsTellNothing(t *testing.T) {
 		io.Copy(&seen, r.Body)
 		w.WriteHeader(http.StatusCreated)
 	})
-	if err := s.Wake(t.Context(), addressOf(service.Subscribe(s.PublicKey())), ring()); err != nil {
+	if err := s.Wake(t.Context(), addressOf(service.Subscribe(s.vapid.public)), ring()); err != nil {
 		t.Fatal(err)
 	}
 	for _, word := range []string{prompt, "asked", "sign"} {
@@ -146,7 +146,7 @@ func TestA23WakeUpsTellNothing(t *testing.T) {
 // A wake-up lives no longer than its prompt, and one that has ended is not sent.
 func TestTimeToLive(t *testing.T) {
 	service, s := newPair(t)
-	phone := service.Subscribe(s.PublicKey())
+	phone := service.Subscribe(s.vapid.public)
 	for _, test := range []struct{ left, most, least time.Duration }{
 		{500 * time.Millisecond, 0, 0},
 		{90*time.Second + 900*time.Millisecond, 90 * time.Second, 80 * time.Second},
@@ -169,7 +169,7 @@ func TestTimeToLive(t *testing.T) {
 // What a service refuses is told with its host and without the endpoint.
 func TestRefusals(t *testing.T) {
 	service, s := newPair(t)
-	gone, lost, foreign := service.Subscribe(s.PublicKey()), service.Subscribe(s.PublicKey()), service.Subscribe(newTestVAPID(t).public)
+	gone, lost, foreign := service.Subscribe(s.vapid.public), service.Subscribe(s.vapid.public), service.Subscribe(newTestVAPID(t).public)
 	gone.Expire()
 	lost.Forget()
 	for _, test := range []struct {
@@ -194,7 +194,7 @@ func TestUnreachable(t *testing.T) {
 	allowed := mustAllow(t, "127.0.0.1", "localhost")
 	s := newTestService(t, Config{Allowed: allowed, Roots: service.Roots()}, nil)
 	stranger := newTestService(t, Config{Allowed: allowed}, nil)
-	sub := service.Subscribe(s.PublicKey())
+	sub := service.Subscribe(s.vapid.public)
 	named := addressOf(sub)
 	named.Endpoint = strings.Replace(named.Endpoint, "127.0.0.1", "localhost", 1)
 	for _, test := range []struct {
@@ -256,7 +256,7 @@ func speak(t *testing.T, words string) string {
 // A service that says nothing, or never stops, holds up nobody beyond ctx.
 func TestSlowServices(t *testing.T) {
 	service, s := newPair(t)
-	phone := addressOf(service.Subscribe(s.PublicKey()))
+	phone := addressOf(service.Subscribe(s.vapid.public))
 	release := make(chan struct{})
 	service.SetAnswer(func(w http.ResponseWriter, r *http.Request) { <-release })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -332,7 +332,7 @@ func TestManyAtOnce(t *testing.T) {
 	service, s := newPair(t)
 	var waking sync.WaitGroup
 	for range 20 {
-		phone := service.Subscribe(s.PublicKey())
+		phone := service.Subscribe(s.vapid.public)
 		waking.Go(func() {
 			for range 5 {
 				if err := s.Wake(t.Context(), addressOf(phone), ring()); err != nil {

@@ -105,7 +105,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, service: s, sub: s.Subscribe(waker.PublicKey()), key: key}
+	f := &fixture{t: t, service: s, sub: s.Subscribe(mustPublic(t, key)), key: key}
 	f.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Roots()}, DisableKeepAlives: true}}
 	s.SetAnswer(func(w http.ResponseWriter, r *http.Request) {
 		f.header = r.Header.Clone()
@@ -158,11 +158,7 @@ func (f *fixture) sign(key *ecdsa.PrivateKey, typ, claims string) string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	public, err := f.key.PublicKey.Bytes()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return "vapid t=" + token + ", k=" + base64.RawURLEncoding.EncodeToString(public)
+	return "vapid t=" + token + ", k=" + base64.RawURLEncoding.EncodeToString(mustPublic(f.t, f.key))
 }
 
 // What a push service refuses is refused, and what it takes is taken.
