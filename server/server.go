@@ -73,8 +73,8 @@ type Config struct {
 	// knows.
 	Disk func() Disk
 
-	// WebPushKey is the key that devices subscribe with at Web Push services, an
-	// uncompressed P-256 point; empty means that there is no Web Push.
+	// WebPushKey is the public key that devices subscribe with at a Web Push
+	// service, an uncompressed point; empty without Web Push.
 	WebPushKey []byte
 
 	// Version is the program's version, for people; it may be empty.

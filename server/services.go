@@ -178,7 +178,6 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 		Checkpoint:        newest,
 		Notices:           noticeMessages(self.Notices),
-		WebPushKey:        d.server.config.WebPushKey,
 	}, nil
 }
 

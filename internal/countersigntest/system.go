@@ -62,11 +62,11 @@ type Options struct {
 	DevicesPerAccount int
 	Limits            server.Limits
 
-	// WebPushKey is passed on to the server.
-	WebPushKey []byte
-
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
+
+	// WebPushKey is passed on to the server.
+	WebPushKey []byte
 }
 
 // A System is a running server with what it takes to call it.
