@@ -49,7 +49,7 @@ func TestParseAllowedEndpoint(t *testing.T) {
 }
 
 // FuzzEndpoint holds that what is taken is an https URL whose host no other parser
-// reads as something else, and that no refusal repeats what may be secret.
+// reads as something else, and that no refusal repeats the path, which is secret.
 func FuzzEndpoint(f *testing.F) {
 	for _, e := range hostileEndpoints {
 		f.Add(e.endpoint)
@@ -61,8 +61,8 @@ func FuzzEndpoint(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		e, err := g.parse(s)
 		if err != nil {
-			if len(s) > 64 && strings.Contains(err.Error(), s[len(s)-32:]) {
-				t.Errorf("parse(%q) = %v, which repeats the endpoint", s, err)
+			if _, path, _ := strings.Cut(strings.TrimPrefix(s, "https://"), "/"); len(path) > 8 && strings.Contains(err.Error(), path) {
+				t.Errorf("parse(%q) = %v, which repeats the path", s, err)
 			}
 			return
 		}

@@ -17,7 +17,6 @@ import (
 	"github.com/countersignd/countersign/internal/invitation"
 	"github.com/countersignd/countersign/internal/pin"
 	"github.com/countersignd/countersign/server"
-	"github.com/countersignd/countersign/server/webpush"
 )
 
 // settings are what serve can be told, in its flags or in a TOML file with the
@@ -40,12 +39,6 @@ type settings struct {
 
 	WebPush       webPushSettings `toml:"web_push" embed:"" prefix:"web-push-"`
 	NewWebPushKey bool            `toml:"-" name:"accept-new-web-push-key" help:"Start although the Web Push key is another than before: no device can be woken through Web Push until it has subscribed anew."`
-}
-
-// webPushSettings are those of package webpush. Web Push is on if there is a contact.
-type webPushSettings struct {
-	Contact string   `toml:"contact" placeholder:"mailto:…|https:…" help:"Wake devices through Web Push and UnifiedPush; this address or page is where a push service's operator can complain of this server. Default: none, and no Web Push."`
-	Allow   []string `toml:"allow" placeholder:"HOST|PREFIX" help:"Hosts, addresses and prefixes such as 10.0.0.0/8 that may be pushed to although they are not on the internet; separated by commas. Devices choose what is pushed to, so name the push server and nothing else. Default: none."`
 }
 
 // limitsSettings are those of [server.Limits] that an administrator may need.
@@ -106,14 +99,6 @@ func (s settings) over(base settings) settings {
 	}
 }
 
-func (s webPushSettings) over(base webPushSettings) webPushSettings {
-	s.Contact = cmp.Or(s.Contact, base.Contact)
-	if len(s.Allow) == 0 {
-		s.Allow = base.Allow
-	}
-	return s
-}
-
 // maxMinFree is an exbibyte, in MiB: enough for a server that should take
 // nothing new for a while.
 const maxMinFree = 1 << 40
@@ -157,23 +142,13 @@ func (s settings) check() error {
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("listen is %q, want host:port", s.Listen)
 	}
+	if err := s.WebPush.check(); err != nil {
+		return err
+	}
 	if s.PublicAddress != "" {
-		if err := checkPublicAddress(s.PublicAddress); err != nil {
-			return err
-		}
+		return checkPublicAddress(s.PublicAddress)
 	}
-	return s.WebPush.check()
-}
-
-func (s webPushSettings) check() error {
-	if s.Contact == "" {
-		if len(s.Allow) > 0 {
-			return errors.New("web_push.allow is given without web_push.contact, so there is no Web Push: give the contact too, or neither")
-		}
-		return nil
-	}
-	_, err := webpush.ParseAllowed(s.Allow)
-	return errors.Join(webpush.CheckContact(s.Contact), err)
+	return nil
 }
 
 // checkPublicAddress refuses an address that no agent would take out of an

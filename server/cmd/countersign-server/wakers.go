@@ -4,23 +4,17 @@ import (
 	"log/slog"
 
 	"github.com/countersignd/countersign/server/approval"
-	"github.com/countersignd/countersign/server/webpush"
 )
 
 // wakers makes what wakes devices, for each push service that the settings name.
 // A setting that cannot work is an error with a sentence, before anything is served.
-func wakers(s settings, all *secrets, log *slog.Logger) (map[approval.PushService]approval.Waker, error) {
-	services := map[approval.PushService]approval.Waker{}
-	if all.webPush != nil {
-		allowed, err := webpush.ParseAllowed(s.WebPush.Allow)
-		if err != nil {
+func wakers(s settings, keys *secrets, log *slog.Logger) (map[approval.PushService]approval.Waker, error) {
+	all := map[approval.PushService]approval.Waker{}
+	var err error
+	if keys.webPush != nil {
+		if all[approval.PushWebPush], err = s.WebPush.waker(keys.webPush); err != nil {
 			return nil, err
 		}
-		service, err := webpush.New(webpush.Config{Key: all.webPush, Contact: s.WebPush.Contact, Allowed: allowed})
-		if err != nil {
-			return nil, err
-		}
-		services[approval.PushWebPush] = service
 	}
-	return services, nil
+	return all, nil
 }
