@@ -24,6 +24,8 @@ const maxAfter = time.Hour
 // device must not be able to stop the pushes of all. For the same reason a refusal
 // of this server's token is no end of the registration: if the server's clock is
 // wrong all of them would end, and would be lost when it is right again.
+//
+// The words are short, since only the first 160 bytes are kept with the device.
 func judge(host string, resp *http.Response, now time.Time) error {
 	status := resp.StatusCode
 	refusal := func(verdict approval.WakeVerdict, meaning string) *approval.WakeError {
@@ -35,7 +37,7 @@ func judge(host string, resp *http.Response, now time.Time) error {
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return refusal(approval.WakeDead, "the subscription is no more, and the device must register again")
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return refusal(approval.WakeRefused, "it does not accept this server's key or contact for the subscription; the device must subscribe with the server's present key")
+		return refusal(approval.WakeRefused, "it does not accept this server's key or contact; the device may have to subscribe anew")
 	case status == http.StatusRequestEntityTooLarge:
 		return refusal(approval.WakeRefused, "the message is too large for it")
 	case status >= 300 && status < 400:

@@ -51,7 +51,7 @@ import (
 const (
 	// maxTime is how long one try may take. Push services answer in less than a
 	// second; a device waits for a ring no longer than this.
-	maxTime = 10 * time.Second
+	maxTime = 8 * time.Second
 
 	// maxTTL is how long a service may keep a wake-up at most, whatever the clocks
 	// say: no prompt lives longer.
@@ -150,7 +150,7 @@ func (s *Service) target(to approval.PushAddress) (target, error) {
 	return target{endpoint: e, key: key, auth: to.Auth}, nil
 }
 
-// Wake implements [approval.Waker]. It takes ten seconds at most.
+// Wake implements [approval.Waker]. It takes eight seconds at most.
 func (s *Service) Wake(ctx context.Context, to approval.PushAddress, w approval.Wakeup) error {
 	now := time.Now()
 	t, err := s.target(to)

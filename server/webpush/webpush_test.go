@@ -179,7 +179,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{gone, approval.WakeDead, "Web Push: 410 from 127.0.0.1: the subscription is no more, and the device must register again"},
 		{lost, approval.WakeDead, "Web Push: 404 from 127.0.0.1: the subscription is no more, and the device must register again"},
-		{foreign, approval.WakeRefused, "Web Push: 403 from 127.0.0.1: it does not accept this server's key or contact for the subscription; the device must subscribe with the server's present key"},
+		{foreign, approval.WakeRefused, "Web Push: 403 from 127.0.0.1: it does not accept this server's key or contact; the device may have to subscribe anew"},
 	} {
 		wake := wakeError(t, s.Wake(t.Context(), addressOf(test.sub), ring()))
 		if wake.Verdict != test.verdict || wake.Error() != test.why {
