@@ -83,6 +83,8 @@ func (s settings) over(base settings) settings {
 		MinFree:           cmp.Or(s.MinFree, base.MinFree),
 		AcceptClock:       cmp.Or(s.AcceptClock, base.AcceptClock),
 		RecoveryWait:      cmp.Or(s.RecoveryWait, base.RecoveryWait),
+		WebPush:           s.WebPush.over(base.WebPush),
+		NewWebPushKey:     cmp.Or(s.NewWebPushKey, base.NewWebPushKey),
 		LogFormat:         cmp.Or(s.LogFormat, base.LogFormat),
 		LogLevel:          cmp.Or(s.LogLevel, base.LogLevel),
 		Limits: limitsSettings{
@@ -94,8 +96,6 @@ func (s settings) over(base settings) settings {
 			DeviceConnections:      cmp.Or(s.Limits.DeviceConnections, base.Limits.DeviceConnections),
 			ApplicationConnections: cmp.Or(s.Limits.ApplicationConnections, base.Limits.ApplicationConnections),
 		},
-		WebPush:       s.WebPush.over(base.WebPush),
-		NewWebPushKey: cmp.Or(s.NewWebPushKey, base.NewWebPushKey),
 	}
 }
 
@@ -139,11 +139,11 @@ func (s settings) check() error {
 	case level.UnmarshalText([]byte(s.LogLevel)) != nil:
 		return fmt.Errorf("log_level is %q, want debug, info, warn or error", s.LogLevel)
 	}
-	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
-		return fmt.Errorf("listen is %q, want host:port", s.Listen)
-	}
 	if err := s.WebPush.check(); err != nil {
 		return err
+	}
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		return fmt.Errorf("listen is %q, want host:port", s.Listen)
 	}
 	if s.PublicAddress != "" {
 		return checkPublicAddress(s.PublicAddress)
