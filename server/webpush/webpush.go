@@ -116,6 +116,9 @@ func New(c Config) (*Service, error) {
 		MaxConnsPerHost:        8,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
+		// A connection whose other end has vanished is noticed by the first push that
+		// it swallows, which is tried again on a new one.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: maxTime / 2, PingTimeout: maxTime / 4},
 	}}, nil
 }
 

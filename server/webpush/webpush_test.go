@@ -327,26 +327,6 @@ func TestOldTLS(t *testing.T) {
 	}
 }
 
-// Connections are used again, and pushes at the same time do not disturb each other.
-func TestManyAtOnce(t *testing.T) {
-	service, s := newPair(t)
-	var waking sync.WaitGroup
-	for range 20 {
-		phone := service.Subscribe(s.vapid.public)
-		waking.Go(func() {
-			for range 5 {
-				if err := s.Wake(t.Context(), addressOf(phone), ring()); err != nil {
-					t.Errorf("Wake = %v", err)
-				}
-			}
-		})
-	}
-	waking.Wait()
-	if got := service.Requests(); got != 100 {
-		t.Errorf("%d requests came, want 100", got)
-	}
-}
-
 func TestCheck(t *testing.T) {
 	s := newTestService(t, Config{}, nil)
 	good := newAddress(t, "https://push.example.net/x")
