@@ -175,11 +175,11 @@ func TestRebinding(t *testing.T) {
 	_, port, _ := strings.Cut(strings.TrimPrefix(service.Origin, "https://"), ":")
 	trap := newTrap(t, port, "127.0.0.1")
 	s := newTestService(t, Config{Allowed: mustAllow(t, "127.0.0.2"), Roots: service.Roots()}, newNames(t))
+	s.transport.DisableKeepAlives = true // so that each push looks the name up
 	to := addressOf(service.Subscribe(s.vapid.public))
 	if err := s.Wake(t.Context(), to, ring()); err != nil {
 		t.Fatalf("the first push = %v, want it taken", err)
 	}
-	s.transport.CloseIdleConnections()
 	wake, ok := errors.AsType[*approval.WakeError](s.Wake(t.Context(), to, ring()))
 	if !ok || wake.Verdict != approval.WakeRefused {
 		t.Errorf("the push after the name was bound anew = %v, want it refused", wake)
