@@ -50,7 +50,7 @@ import (
 
 const (
 	// maxTime is how long one try may take. Push services answer in less than a
-	// second; a device waits for a ring no longer than this.
+	// second.
 	maxTime = 8 * time.Second
 
 	// maxTTL is how long a service may keep a wake-up at most, whatever the clocks
