@@ -99,7 +99,7 @@ check-staticcheck: .tools/staticcheck desktop-packages
 	staticcheck ./...
 	cd $(DESKTOP) && staticcheck ./...
 
-test-packages:
+test-packages: .tools/web-push-receiver
 	@tools/apt-install $(APT_PACKAGES)
 
 desktop-packages:
@@ -107,6 +107,12 @@ desktop-packages:
 
 desktop-test-packages: desktop-packages
 	@tools/apt-install $(DESKTOP_TEST_PACKAGES)
+
+# A receiver of Web Push that checks what is pushed in the tests.
+.tools/web-push-receiver: tools/web-push-receiver/package.json tools/web-push-receiver/package-lock.json
+	@mkdir -p .tools
+	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
+	npm ci --prefix "$$dir" --ignore-scripts --no-audit --no-fund --loglevel=error && rm -rf $@ && mv "$$dir" $@
 
 # Tools are pinned in tools/ and made again when the pins change. Each appears
 # under its name only when it is whole, so any number of makes may run at once.

@@ -25,6 +25,7 @@ package server
 
 import (
 	"context"
+	"crypto/ecdh"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -148,6 +149,9 @@ func newServer(c Config, peerUID func(net.Conn) (uint32, error)) (*Server, error
 	}
 	if key != c.Broker.ServerKey() {
 		return nil, errors.New("the server's certificate has another key than the Broker was told")
+	}
+	if _, err := ecdh.P256().NewPublicKey(c.WebPushKey); err != nil && len(c.WebPushKey) > 0 {
+		return nil, errors.New("the Web Push key is no uncompressed P-256 point")
 	}
 	limits, err := c.Limits.withDefaults()
 	if err != nil {

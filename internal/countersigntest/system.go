@@ -67,6 +67,9 @@ type Options struct {
 
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
+
+	// WebPushKey is passed on to the server.
+	WebPushKey []byte
 }
 
 // A System is a running server with what it takes to call it.
@@ -172,6 +175,7 @@ func (s *System) start() {
 		Certificate:   s.cert,
 		PublicAddress: s.Address,
 		Backup:        s.options.Backup,
+		WebPushKey:    s.options.WebPushKey,
 		Version:       "test",
 		Log:           log,
 		Limits:        s.options.Limits,

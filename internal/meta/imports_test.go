@@ -52,9 +52,11 @@ var importRules = []importRule{{
 		return true
 	},
 }, {
-	why:   "one package knows the database",
-	from:  func(f goFile) bool { return f.dir == "server" && !f.test },
-	allow: func(p string) bool { return !within(p, "./server/boltstore") && !within(p, "./server/apns") },
+	why:  "one package knows the database",
+	from: func(f goFile) bool { return f.dir == "server" && !f.test },
+	allow: func(p string) bool {
+		return !within(p, "./server/boltstore") && !within(p, "./server/apns") && !within(p, "./server/webpush")
+	},
 }, {
 	why:  "what is signed rests on the standard library alone",
 	from: func(f goFile) bool { return within(f.dir, "internal/statement") && !f.test },
@@ -71,7 +73,7 @@ var importRules = []importRule{{
 	why:  "test kits are for tests",
 	from: func(f goFile) bool { return !f.test && !within(f.dir, "internal/countersigntest") },
 	allow: func(p string) bool {
-		return p != "./server/approval/storetest" && p != "./internal/countersigntest"
+		return p != "./server/approval/storetest" && p != "./internal/countersigntest" && p != "./server/webpush/webpushtest"
 	},
 }}
 
@@ -194,12 +196,16 @@ func TestImportsFindsBadOnes(t *testing.T) {
 			[]string{"server/s.go imports ./server/boltstore: " + oneDB}},
 		{"server knows push", tree{"server/s.go": file("server", "./server/apns")},
 			[]string{"server/s.go imports ./server/apns: " + oneDB}},
+		{"server knows another push", tree{"server/s.go": file("server", "./server/webpush")},
+			[]string{"server/s.go imports ./server/webpush: " + oneDB}},
 		{"statement leans on a library", tree{"internal/statement/s.go": file("statement", "crypto/ecdsa", "./internal/pin", "golang.org/x/text/unicode/norm")},
 			[]string{"internal/statement/s.go imports golang.org/x/text/unicode/norm: " + signed}},
 		{"pin leans on a library, so statement does", tree{
 			"internal/statement/s.go": file("statement", "./internal/pin"),
 			"internal/pin/p.go":       file("pin", "example.org/x"),
 		}, []string{"internal/statement/s.go imports example.org/x through ./internal/pin: " + signed}},
+		{"a push service rests on its fake", tree{"server/webpush/w.go": file("webpush", "./server/webpush/webpushtest")},
+			[]string{"server/webpush/w.go imports ./server/webpush/webpushtest: " + kits}},
 		{"shared code takes a side", tree{"internal/code/c.go": file("code", "./server/approval")},
 			[]string{"internal/code/c.go imports ./server/approval: " + shared}},
 		{"a program rests on a test kit", tree{"server/cmd/countersign-server/main.go": file("main", "./server/approval/storetest")},
@@ -207,7 +213,7 @@ func TestImportsFindsBadOnes(t *testing.T) {
 		{"all as it should be", tree{
 			"device-agent/agent/a.go":              file("agent", "./internal/statement", "./proto/countersign/v1"),
 			"device-agent/agent/a_test.go":         file("agent", "./internal/countersigntest"),
-			"internal/countersigntest/c.go":        file("countersigntest", "./server", "./device-agent/agent", "./server/boltstore"),
+			"internal/countersigntest/c.go":        file("countersigntest", "./server", "./device-agent/agent", "./server/boltstore", "./server/webpush/webpushtest"),
 			"server/s.go":                          file("server", "./server/approval", "google.golang.org/grpc"),
 			"server/approval/a_test.go":            file("approval", "./server/boltstore", "./server/approval/storetest"),
 			"server/boltstore/b.go":                file("boltstore", "go.etcd.io/bbolt", "./server/approval"),

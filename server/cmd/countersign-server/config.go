@@ -36,6 +36,9 @@ type settings struct {
 	LogFormat         string         `toml:"log_format" kong:"-"`
 	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 	Limits            limitsSettings `toml:"limits" embed:"" prefix:"limit-"`
+
+	WebPush       webPushSettings `toml:"web_push" embed:"" prefix:"web-push-"`
+	NewWebPushKey bool            `toml:"-" name:"accept-new-web-push-key" help:"Start although the Web Push key is another than before: no device can be woken through Web Push until it has subscribed anew."`
 }
 
 // limitsSettings are those of [server.Limits] that an administrator may need.
@@ -80,6 +83,8 @@ func (s settings) over(base settings) settings {
 		MinFree:           cmp.Or(s.MinFree, base.MinFree),
 		AcceptClock:       cmp.Or(s.AcceptClock, base.AcceptClock),
 		RecoveryWait:      cmp.Or(s.RecoveryWait, base.RecoveryWait),
+		WebPush:           s.WebPush.over(base.WebPush),
+		NewWebPushKey:     cmp.Or(s.NewWebPushKey, base.NewWebPushKey),
 		LogFormat:         cmp.Or(s.LogFormat, base.LogFormat),
 		LogLevel:          cmp.Or(s.LogLevel, base.LogLevel),
 		Limits: limitsSettings{
@@ -133,6 +138,9 @@ func (s settings) check() error {
 		return fmt.Errorf("log_format is %q, want text or json", s.LogFormat)
 	case level.UnmarshalText([]byte(s.LogLevel)) != nil:
 		return fmt.Errorf("log_level is %q, want debug, info, warn or error", s.LogLevel)
+	}
+	if err := s.WebPush.check(); err != nil {
+		return err
 	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("listen is %q, want host:port", s.Listen)

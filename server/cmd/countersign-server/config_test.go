@@ -22,6 +22,10 @@ func fill(v reflect.Value, n int) {
 			f.SetString(strings.Repeat("x", n))
 		case reflect.Int, reflect.Int64:
 			f.SetInt(int64(n))
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]string{strings.Repeat("x", n)}))
 		case reflect.Struct:
 			fill(f, n)
 		}
@@ -33,10 +37,10 @@ func TestEverySettingIsMerged(t *testing.T) {
 	var flags, file settings
 	fill(reflect.ValueOf(&flags).Elem(), 1)
 	fill(reflect.ValueOf(&file).Elem(), 2)
-	if got := flags.over(file); got != flags {
+	if got := flags.over(file); !reflect.DeepEqual(got, flags) {
 		t.Errorf("flags over a file = %+v, want the flags", got)
 	}
-	if got := (settings{}).over(file); got != file {
+	if got := (settings{}).over(file); !reflect.DeepEqual(got, file) {
 		t.Errorf("nothing over a file = %+v, want the file", got)
 	}
 }
@@ -51,6 +55,28 @@ func TestNegativeLimits(t *testing.T) {
 		reflect.ValueOf(&s.Limits).Elem().Field(i).SetInt(-1)
 		if err := s.check(); err == nil {
 			t.Errorf("check with a negative %s = nil, want an error", reflect.TypeFor[limitsSettings]().Field(i).Name)
+		}
+	}
+}
+
+// Settings of Web Push that cannot work are refused before anything is made.
+func TestWebPushSettings(t *testing.T) {
+	const contact = "mailto:admin@countersign.example"
+	for _, test := range []struct {
+		set  webPushSettings
+		want string
+	}{
+		{webPushSettings{}, ""},
+		{webPushSettings{Contact: contact}, ""},
+		{webPushSettings{Contact: contact, Allow: []string{"10.0.0.0/8", "push.home.example"}}, ""},
+		{webPushSettings{Contact: "admin"}, `the Web Push contact is "admin", want`},
+		{webPushSettings{Contact: contact, Allow: []string{"push.home.example", "0.0.0.0/0"}}, `cannot allow pushes to "0.0.0.0/0"`},
+		{webPushSettings{Allow: []string{"10.0.0.0/8"}}, "give the contact too"},
+	} {
+		s := builtIn()
+		s.WebPush = test.set
+		if err := s.check(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("check of %+v = %v, want %q", test.set, err, test.want)
 		}
 	}
 }

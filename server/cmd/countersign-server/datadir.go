@@ -18,6 +18,7 @@ import (
 //	secrets/signing.key  the P-256 key that signs grants
 //	secrets/tls.key      the P-256 key of the TLS listener, and
 //	secrets/tls.crt      its self-signed certificate
+//	secrets/webpush.key  the P-256 key that Web Push services know the server by
 //	secrets/generation   a number by which an old copy of the database is known
 //	ballast              16 MiB of nothing, given up when the disk is full
 //	admin.sock           where the administrators' commands connect

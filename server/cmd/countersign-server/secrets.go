@@ -28,6 +28,9 @@ type secrets struct {
 	root    []byte
 	signing crypto.Signer
 	cert    tls.Certificate
+
+	webPush      *ecdsa.PrivateKey // nil without Web Push
+	webPushPoint []byte            // its public key, as devices subscribe with it
 }
 
 // loadSecrets reads the secrets of a data directory and makes those that are
@@ -57,6 +60,15 @@ func loadSecrets(d dataDir, s settings, told func(string)) (*secrets, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if s.WebPush.Contact != "" {
+		l.fresh = true // Web Push may come to a database later; belong knows a key that is lost
+		if all.webPush, err = l.key("webpush.key"); err != nil {
+			return nil, err
+		}
+		if all.webPushPoint, err = all.webPush.PublicKey.Bytes(); err != nil {
+			return nil, fmt.Errorf("the Web Push key: %w", err)
+		}
 	}
 	return &all, nil
 }
@@ -197,8 +209,9 @@ func (s *secrets) fingerprint() (string, error) {
 // those of package approval have other names.
 const (
 	serverBucket   = "server"
-	fingerprintKey = "secrets" // fingerprint of the secrets
-	tlsKeyKey      = "tls_key" // key id by which devices know the server
+	fingerprintKey = "secrets"      // fingerprint of the secrets
+	tlsKeyKey      = "tls_key"      // key id by which devices know the server
+	webPushKeyKey  = "web_push_key" // key id of the key that devices subscribed with
 )
 
 // belong refuses a database that was made with other secrets: its codes would
@@ -236,6 +249,34 @@ func (s *secrets) belong(ctx context.Context, store approval.Store, d dataDir, s
 	if known != tlsKey {
 		return fmt.Errorf("the TLS key is another than before, and no enrolled device would connect to it (it was %s, and is %s): "+
 			"put the old key or certificate back; or, to enrol every device again, start once with --accept-new-tls-key", known, tlsKey)
+	}
+	return s.belongWebPush(ctx, store, d, set)
+}
+
+// belongWebPush refuses a Web Push key that is another than the one devices
+// subscribed with: their push services would refuse every push.
+func (s *secrets) belongWebPush(ctx context.Context, store approval.Store, d dataDir, set settings) error {
+	if s.webPush == nil {
+		return nil
+	}
+	mine, err := pin.KeyID(s.webPush.Public())
+	if err != nil {
+		return fmt.Errorf("the Web Push key: %w", err)
+	}
+	var known string
+	err = store.Update(ctx, func(tx approval.Tx) error {
+		if known, err = told(tx, webPushKeyKey, mine); err != nil || known == mine || !set.NewWebPushKey {
+			return err
+		}
+		known = mine
+		return tx.Put(serverBucket, webPushKeyKey, []byte(mine))
+	})
+	if err != nil {
+		return fmt.Errorf("comparing the Web Push key with the database: %w", err)
+	}
+	if known != mine {
+		return fmt.Errorf("the Web Push key is another than before, and push services would refuse what is for a device that subscribed with that one (it was %s, and is %s): "+
+			"put the old %s back; or, if it is lost, start once with --accept-new-web-push-key, and devices subscribe anew when they next connect", known, mine, d.secret("webpush.key"))
 	}
 	return nil
 }

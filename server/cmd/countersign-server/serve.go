@@ -47,7 +47,9 @@ On its first start it creates what is missing in the data directory and prints w
 
 on standard output. With --json-log, the line of the log whose msg is "serving" says the same. Its log goes to standard error, and holds no code, token, link or caller's address.
 
-The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
+The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.
+
+A table [web_push] wakes devices through Web Push and UnifiedPush: contact, and allow (a list).`
 }
 
 // Run serves.
@@ -152,7 +154,7 @@ func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store 
 	if err != nil {
 		return nil, err
 	}
-	wake, err := wakers(s, log)
+	wake, err := wakers(s, all, log)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +196,8 @@ func wire(s settings, d dataDir, all *secrets, store *boltstore.Store, broker *a
 		Version: version(),
 		Log:     log,
 		Limits:  s.Limits.limits(),
+
+		WebPushKey: all.webPushPoint,
 	})
 	if err == nil {
 		admin, err = d.listen()

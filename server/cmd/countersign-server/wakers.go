@@ -8,6 +8,13 @@ import (
 
 // wakers makes what wakes devices, for each push service that the settings name.
 // A setting that cannot work is an error with a sentence, before anything is served.
-func wakers(s settings, log *slog.Logger) (map[approval.PushService]approval.Waker, error) {
-	return map[approval.PushService]approval.Waker{}, nil
+func wakers(s settings, keys *secrets, log *slog.Logger) (map[approval.PushService]approval.Waker, error) {
+	all := map[approval.PushService]approval.Waker{}
+	var err error
+	if keys.webPush != nil {
+		if all[approval.PushWebPush], err = s.WebPush.waker(keys.webPush); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
