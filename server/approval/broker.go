@@ -48,6 +48,9 @@ type Config struct {
 	// register for these only. It may be empty.
 	Wakers map[PushService]Waker
 
+	// Observe is told what happens, to count it.
+	Observe Observe
+
 	// Log is told what an operator must know; nil means slog.Default().
 	Log *slog.Logger
 
@@ -112,6 +115,9 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	if c.Observe.Recorded != nil {
+		b.store = observedStore{c.Store, c.Observe.Recorded}
+	}
 	if b.full == nil {
 		b.full = func() bool { return false }
 	}
@@ -154,6 +160,15 @@ func (b *Broker) Connected(device string) bool { return b.hub.connected(device) 
 
 // ConnectedDevices returns how many devices have a Watch open.
 func (b *Broker) ConnectedDevices() int { return b.hub.connectedDevices() }
+
+// RecordSize returns how many records there are.
+func (b *Broker) RecordSize(ctx context.Context) (size uint64, err error) {
+	err = b.store.View(ctx, func(tx Tx) error {
+		size, err = recordCount(tx)
+		return err
+	})
+	return size, err
+}
 
 // caller is a device that calls, with its account, as one transaction sees
 // them.
