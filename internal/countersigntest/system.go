@@ -62,6 +62,10 @@ type Options struct {
 	DevicesPerAccount int
 	Limits            server.Limits
 
+	// Observe and Called are passed on to the Broker and the server.
+	Observe approval.Observe
+	Called  func(server.Call)
+
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
 }
@@ -84,8 +88,9 @@ type System struct {
 	// own for the same Broker.
 	ServerKey *ecdsa.PrivateKey
 
-	// Broker is the one behind the server. Restart makes a new one.
+	// Broker is the one behind the Server. Restart makes new ones.
 	Broker *approval.Broker
+	Server *server.Server
 
 	t       testing.TB
 	options Options
@@ -155,7 +160,8 @@ func (s *System) start() {
 	s.t.Helper()
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	broker, err := approval.Open(context.Background(), approval.Config{
-		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount, Log: log,
+		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount,
+		Observe: s.options.Observe, Log: log,
 	})
 	s.must(err)
 	public, err := net.Listen("tcp", cmp.Or(s.Address, "127.0.0.1:0"))
@@ -168,11 +174,13 @@ func (s *System) start() {
 		Certificate:   s.cert,
 		PublicAddress: s.Address,
 		Backup:        s.options.Backup,
+		Called:        s.options.Called,
 		Version:       "test",
 		Log:           log,
 		Limits:        s.options.Limits,
 	})
 	s.must(err)
+	s.Server = srv
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ctx, public, admin) }()
