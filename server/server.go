@@ -77,6 +77,10 @@ type Config struct {
 	// and must return at once; nil means that nobody is told.
 	Called func(Call)
 
+	// WebPushKey is the public key that devices subscribe with at a Web Push
+	// service, an uncompressed point; empty without Web Push.
+	WebPushKey []byte
+
 	// Version is the program's version, for people; it may be empty.
 	Version string
 

@@ -66,6 +66,9 @@ type Options struct {
 	Observe approval.Observe
 	Called  func(server.Call)
 
+	// Wakers are passed on to the Broker.
+	Wakers map[approval.PushService]approval.Waker
+
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
 }
@@ -161,7 +164,7 @@ func (s *System) start() {
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	broker, err := approval.Open(context.Background(), approval.Config{
 		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount,
-		Observe: s.options.Observe, Log: log,
+		Wakers: s.options.Wakers, Observe: s.options.Observe, Log: log,
 	})
 	s.must(err)
 	public, err := net.Listen("tcp", cmp.Or(s.Address, "127.0.0.1:0"))
@@ -183,9 +186,12 @@ func (s *System) start() {
 	s.Server = srv
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	var beside sync.WaitGroup
+	beside.Go(func() { broker.KeepWaking(ctx) })
 	go func() { ended <- srv.Serve(ctx, public, admin) }()
 	s.stop = func() error {
 		cancel()
+		defer beside.Wait()
 		return <-ended
 	}
 }

@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -13,8 +14,24 @@ type Observe struct {
 	// Recorded is told of each record that was made, also by [Open].
 	Recorded func(Observation)
 
-	// Push is told what became of each push.
+	// Push is told what became of each attempt to push, and of what was never tried.
 	Push func(PushService, PushOutcome)
+
+	// Prompt is told of each stage that a prompt has reached on a device, by the
+	// device's own words: [DeliveryReceived] or [DeliveryShown]. It is not told of
+	// test prompts.
+	Prompt func(DeliveryStage)
+}
+
+// withDefaults returns what may be called without asking, but for Recorded.
+func (o Observe) withDefaults() Observe {
+	if o.Push == nil {
+		o.Push = func(PushService, PushOutcome) {}
+	}
+	if o.Prompt == nil {
+		o.Prompt = func(DeliveryStage) {}
+	}
+	return o
 }
 
 // An Observation is what may be counted of a [Record]. It has no names: neither
@@ -38,19 +55,37 @@ type Observation struct {
 // A PushOutcome is what became of one push.
 type PushOutcome string
 
-// The outcomes. All but the first and the last are those of [WakeVerdict].
+// The outcomes. All but the first and the last are what follows from a [WakeVerdict].
 const (
 	PushTaken   PushOutcome = "taken"
 	PushRefused PushOutcome = "refused"
 	PushLater   PushOutcome = "later"
 	PushDead    PushOutcome = "dead"
 	PushBroken  PushOutcome = "broken"
-	PushDropped PushOutcome = "dropped" // never tried: the queue was full
+	PushDropped PushOutcome = "dropped" // never tried: too many were waiting
 )
 
 // PushOutcomes returns every outcome.
 func PushOutcomes() []PushOutcome {
 	return []PushOutcome{PushTaken, PushRefused, PushLater, PushDead, PushBroken, PushDropped}
+}
+
+// outcomeOf returns what became of a push, given what [Waker.Wake] returned.
+func outcomeOf(err error) PushOutcome {
+	if err == nil {
+		return PushTaken
+	}
+	if refused, ok := errors.AsType[*WakeError](err); ok {
+		switch refused.Verdict {
+		case WakeRefused:
+			return PushRefused
+		case WakeDead:
+			return PushDead
+		case WakeBroken:
+			return PushBroken
+		}
+	}
+	return PushLater // also without an answer in time
 }
 
 // observed returns the observation of a record, and of the sign-in that it is

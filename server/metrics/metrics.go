@@ -21,6 +21,7 @@
 package metrics
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -44,6 +45,7 @@ type Metrics struct {
 	verifications *prometheus.CounterVec
 	wrongCodes    prometheus.Counter
 	pushes        *prometheus.CounterVec
+	prompts       *prometheus.CounterVec
 
 	calls     *prometheus.CounterVec
 	refusals  *prometheus.CounterVec
@@ -74,7 +76,9 @@ func New(version string) *Metrics {
 		wrongCodes: prometheus.NewCounter(counter("codes_wrong_total",
 			"Codes that were compared and wrong.")),
 		pushes: prometheus.NewCounterVec(counter("pushes_total",
-			"Pushes, by push service and what became of them."), []string{"service", "outcome"}),
+			"Attempts to push, by push service and what became of them; dropped was none."), []string{"service", "outcome"}),
+		prompts: prometheus.NewCounterVec(counter("prompts_total",
+			"Prompts that a device says it has received, or shown."), []string{"stage"}),
 
 		calls: prometheus.NewCounterVec(counter("calls_total",
 			"Calls that are over, by method and gRPC status."), []string{"method", "code"}),
@@ -105,7 +109,7 @@ func New(version string) *Metrics {
 	info.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info,
-		m.signIns, m.records, m.decisions, m.denyReasons, m.verifications, m.wrongCodes, m.pushes,
+		m.signIns, m.records, m.decisions, m.denyReasons, m.verifications, m.wrongCodes, m.pushes, m.prompts,
 		m.calls, m.refusals, m.durations, m.commits, m.commitUpdates, m.commitsFailed,
 	)
 	m.begin()
@@ -118,6 +122,7 @@ var (
 	denyReasons = []string{statement.Mistake, statement.NotMe}
 	codeKinds   = []string{"code", "requested", "offline"}
 	services    = []string{string(approval.PushAPNs), string(approval.PushWebPush)}
+	stages      = map[approval.DeliveryStage]string{approval.DeliveryReceived: "received", approval.DeliveryShown: "shown"}
 )
 
 // other is what a word is counted as that is not in its list.
@@ -146,6 +151,9 @@ func (m *Metrics) begin() {
 	for _, k := range codeKinds {
 		m.verifications.WithLabelValues(k)
 	}
+	for _, s := range stages {
+		m.prompts.WithLabelValues(s)
+	}
 	for _, s := range services {
 		for _, o := range approval.PushOutcomes() {
 			m.pushes.WithLabelValues(s, string(o))
@@ -155,7 +163,7 @@ func (m *Metrics) begin() {
 
 // Observe returns what a Broker must be told to have its work counted.
 func (m *Metrics) Observe() approval.Observe {
-	return approval.Observe{Recorded: m.recorded, Push: m.pushed}
+	return approval.Observe{Recorded: m.recorded, Push: m.pushed, Prompt: m.prompted}
 }
 
 func (m *Metrics) recorded(o approval.Observation) {
@@ -178,6 +186,10 @@ func (m *Metrics) recorded(o approval.Observation) {
 
 func (m *Metrics) pushed(service approval.PushService, outcome approval.PushOutcome) {
 	m.pushes.WithLabelValues(known(services, string(service)), known(approval.PushOutcomes(), outcome)).Inc()
+}
+
+func (m *Metrics) prompted(stage approval.DeliveryStage) {
+	m.prompts.WithLabelValues(cmp.Or(stages[stage], other)).Inc()
 }
 
 // Called counts a call: it is for [server.Config].

@@ -6,13 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/countersignd/countersign/server"
+	"github.com/countersignd/countersign/server/approval"
 )
 
 // A State is how a server is at a moment.
 type State struct {
 	ConnectedDevices int
 	Load             server.Load
-	PushQueue        int // pushes that wait
+	PushServices     []approval.PushServiceStatus
 	Disk             server.Disk
 
 	// StoreSize is in bytes, and RecordSize in records; 0 means not known.
@@ -47,7 +48,8 @@ var (
 	connectionsDesc = desc("connections", "Connections on the public listener: in their handshake, of callers that have shown nothing good, of trusted devices, of applications.", "kind")
 	refusedDesc     = desc("connections_refused_total", "Connections that were closed because their source opened too many too fast.")
 	streamsDesc     = desc("streams_open", "Streams that are open, by method.", "method")
-	queueDesc       = desc("push_queue_length", "Pushes that wait to be sent.")
+	queueDesc       = desc("push_queue_length", "Pushes that wait or are under way.", "service")
+	brokenDesc      = desc("push_service_broken", "1 if a configured push service refuses this server.", "service")
 	sizeDesc        = desc("store_size_bytes", "What of the database's file is in use.")
 	recordDesc      = desc("record_entries", "How long the record is.")
 	freeDesc        = desc("disk_free_bytes", "What is free where the data lies.")
@@ -61,7 +63,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (watched) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		devicesDesc, connectionsDesc, refusedDesc, streamsDesc, queueDesc, sizeDesc, recordDesc,
+		devicesDesc, connectionsDesc, refusedDesc, streamsDesc, queueDesc, brokenDesc, sizeDesc, recordDesc,
 		freeDesc, lowDesc, ballastDesc, aheadDesc, restoredDesc, expiresDesc,
 	} {
 		to <- d
@@ -83,7 +85,11 @@ func (read watched) Collect(to chan<- prometheus.Metric) {
 	for method, open := range s.Load.Streams {
 		gauge(streamsDesc, float64(open), method)
 	}
-	gauge(queueDesc, float64(s.PushQueue))
+	for _, p := range s.PushServices {
+		service := known(services, string(p.Service))
+		gauge(queueDesc, float64(p.Waiting), service)
+		gauge(brokenDesc, flag(p.Trouble != ""), service)
+	}
 	if s.StoreSize > 0 {
 		gauge(sizeDesc, float64(s.StoreSize))
 		gauge(recordDesc, float64(s.RecordSize))

@@ -141,6 +141,7 @@ func (o *observer) state(broker *approval.Broker, srv *server.Server, all *secre
 	return metrics.State{
 		ConnectedDevices:   broker.ConnectedDevices(),
 		Load:               srv.Load(),
+		PushServices:       broker.PushServices(),
 		Disk:               o.health.disk.state(),
 		StoreSize:          size,
 		RecordSize:         records,

@@ -142,6 +142,7 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	})
 	watch.begin(broker, srv, all)
 	beside.Go(func() { watch.end(ctx) })
+	beside.Go(func() { broker.KeepWaking(ctx) })
 	say("ready, listening on " + public.Addr().String())
 	if err := srv.Serve(ctx, public, admin); err != nil {
 		return err
