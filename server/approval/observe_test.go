@@ -3,7 +3,9 @@ package approval_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,4 +152,67 @@ func TestObservedIsDurable(t *testing.T) {
 	if told != 1 {
 		t.Errorf("told of %d records, want 1", told)
 	}
+}
+
+// Each attempt to push is counted by what became of it, and each stage of a prompt
+// once.
+func TestPushesAndStagesAreObserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, files, mac, _, f := pushed(t, storetest.NewMemory())
+		var mu sync.Mutex
+		counted := map[string]int{}
+		count := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			counted[what]++
+		}
+		w.config.Observe.Push = func(s approval.PushService, o approval.PushOutcome) { count(string(s) + " " + string(o)) }
+		w.config.Observe.Prompt = func(stage approval.DeliveryStage) {
+			count(map[approval.DeliveryStage]string{approval.DeliveryReceived: "received", approval.DeliveryShown: "shown"}[stage])
+		}
+		w.restart()
+		answers := []error{
+			&approval.WakeError{Verdict: approval.WakeLater, Why: "APNs: TooManyRequests"},
+			errors.New("no WakeError at all"),
+			&approval.WakeError{Verdict: approval.WakeBroken, Why: "APNs: InvalidProviderToken"},
+			nil,
+			&approval.WakeError{Verdict: approval.WakeRefused, Why: "APNs: PayloadTooLarge"},
+			&approval.WakeError{Verdict: approval.WakeDead, Why: "APNs: Unregistered"},
+		}
+		f.answer = func(w approval.Wakeup) error {
+			if w.Over || len(answers) == 0 {
+				return nil
+			}
+			next := answers[0]
+			answers = answers[1:]
+			return next
+		}
+		w.keepWaking()
+		defer w.broker.WatchDevice(mac.id).Close()
+		for range 3 {
+			s := w.begin(files, "ada")
+			mac.report(s.ID, approval.DeliveryShown)
+			mac.report(s.ID, approval.DeliveryReceived)
+			mac.report(s.ID, approval.DeliveryShown)
+			time.Sleep(3 * time.Minute)
+			if got := w.broker.PushServices(); got[0].Waiting != 0 {
+				t.Errorf("%d pushes wait, want none", got[0].Waiting)
+			}
+			mac.allow(s.ID) // which takes what was pushed away again
+			time.Sleep(20 * time.Minute)
+		}
+		test, _, err := w.admin.TestDevice(t.Context(), mac.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := mac.report(test, approval.DeliveryShown); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int{"apns later": 2, "apns broken": 1, "apns taken": 2, "apns refused": 1, "apns dead": 1, "received": 3, "shown": 3}
+		mu.Lock()
+		defer mu.Unlock()
+		if diff := cmp.Diff(want, counted); diff != "" {
+			t.Errorf("what was counted differs (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -279,7 +279,7 @@ func TestSeriesAreBounded(t *testing.T) {
 			labels[m[1]] = true
 		}
 	}
-	want := []string{"cause", "code", "decision", "event", "kind", "lane", "le", "method", "outcome", "quantile", "reason", "service", "silent", "state", "version"}
+	want := []string{"cause", "code", "decision", "event", "kind", "lane", "le", "method", "outcome", "quantile", "reason", "service", "silent", "stage", "state", "version"}
 	if got := slices.Sorted(maps.Keys(labels)); !slices.Equal(got, want) {
 		t.Errorf("the labels are %q, want %q", got, want)
 	}
