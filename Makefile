@@ -44,7 +44,7 @@ install-desktop:
 	sed -i 's|^ExecStart=|&$(PREFIX)/bin/|' $(PREFIX)/share/systemd/user/countersign-desktop.service
 	! command -v update-desktop-database >/dev/null || update-desktop-database -q $(PREFIX)/share/applications
 
-# Settings that are there stay. docs/operations.md says what else there is to do.
+# Settings that are there stay. docs/service.md says what else there is to do.
 install-server:
 	install -Dm755 bin/countersign-server $(DESTDIR)/usr/local/bin/countersign-server
 	install -Dm644 server/packaging/countersign-server.service $(DESTDIR)/etc/systemd/system/countersign-server.service

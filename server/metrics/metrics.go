@@ -17,7 +17,7 @@
 // secret, and how many series there are does not depend on who calls. Those that
 // can happen are there from the beginning, with 0, where there are few.
 //
-// docs/operations.md says what each is good for.
+// docs/service.md says what each is good for.
 package metrics
 
 import (

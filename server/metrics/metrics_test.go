@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -347,5 +348,50 @@ func TestPromtool(t *testing.T) {
 	cmd.Stdin = strings.NewReader(strings.ReplaceAll(text, "countersign_codes_wrong_total", "countersign_codes_wrong_count"))
 	if _, err := cmd.CombinedOutput(); err == nil {
 		t.Error("promtool finds nothing in a counter that has a bad name")
+	}
+}
+
+// Every metric of ours is explained in docs/service.md, and nothing else is; alerts
+// are about metrics and events that there are.
+func TestEveryMetricIsExplained(t *testing.T) {
+	s := newScraped(t)
+	s.play("ada")
+	text, _ := s.scrape()
+	have := map[string]bool{"countersign_push_queue_length": true, "countersign_push_service_broken": true} // without a push service there is none
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (countersign_\w+) `).FindAllStringSubmatch(text, -1) {
+		have[m[1]] = true
+	}
+	page, err := os.ReadFile("../../docs/service.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(countersign_\\w+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		explained[m[1]] = true
+	}
+	if a, b := slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(explained)); !slices.Equal(a, b) {
+		t.Errorf("the metrics are\n%q\nand docs/service.md explains\n%q", a, b)
+	}
+	const alerts = "../packaging/countersign-alerts.yml"
+	rules, err := os.ReadFile(alerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := regexp.MustCompile(`countersign_\w+`).FindAllString(string(rules), -1)
+	if len(used) == 0 {
+		t.Error("no alert is about a metric")
+	}
+	for _, name := range used {
+		if !have[strings.TrimSuffix(name, "_bucket")] {
+			t.Errorf("an alert is about %s, which does not exist", name)
+		}
+	}
+	for _, m := range regexp.MustCompile(`event="([^"]+)"`).FindAllStringSubmatch(string(rules), -1) {
+		if !slices.Contains(approval.Events(), approval.Event(m[1])) {
+			t.Errorf("an alert is about the event %s, which does not exist", m[1])
+		}
+	}
+	if out, err := exec.Command("promtool", "check", "rules", alerts).CombinedOutput(); err != nil {
+		t.Errorf("promtool check rules: %v\n%s", err, out)
 	}
 }
