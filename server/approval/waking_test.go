@@ -109,6 +109,14 @@ func (d *device) report(id string, stage approval.DeliveryStage) error {
 	return d.w.broker.ReportPrompts(d.w.t.Context(), d.id, []approval.Report{{ID: id, Stage: stage}})
 }
 
+// rung reports whether a Watch was rung since it was last asked.
+func rung(w *approval.Watch) bool {
+	synctest.Wait()
+	now, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	return w.Wait(now) == nil
+}
+
 // keepWaking runs the Broker's KeepWaking until stop is called, or the test ends.
 func (w *world) keepWaking() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
