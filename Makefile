@@ -1,6 +1,7 @@
 # make          the two programs, into bin/
 # make desktop  the agent with a window, into bin/; the first time takes minutes
 # make install-desktop  that into ~/.local, with its icon and its links
+# make install-server   the server as a service of systemd, by root
 # make demo     one sign-in from beginning to end
 # make test     every test
 # make check    all that must be green before a change is merged
@@ -11,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(CURDIR)/.tools:$(PATH)
 
 # What the tests need beyond what CONTRIBUTING.md names, as Debian calls it.
-APT_PACKAGES :=
+APT_PACKAGES := prometheus systemd
 # What the agent with a window is built with, and tested with.
 DESKTOP_BUILD_PACKAGES := gcc libgl1-mesa-dev xorg-dev libxkbcommon-dev libwayland-dev
 DESKTOP_TEST_PACKAGES := xvfb libgl1-mesa-dri xdotool xclip desktop-file-utils swtpm gnome-keyring dbus
@@ -22,7 +23,7 @@ GO_DIRS := $(wildcard server device-agent internal proto)
 
 DESKTOP := device-agent/desktop
 
-.PHONY: build desktop install-desktop demo test test-desktop check generate fmt fuzz \
+.PHONY: build desktop install-desktop install-server demo test test-desktop check generate fmt fuzz \
 	check-generated check-format check-vet check-staticcheck check-proto test-packages desktop-packages desktop-test-packages
 
 build:
@@ -42,6 +43,14 @@ install-desktop:
 	install -Dm644 -t $(PREFIX)/share/systemd/user $(DESKTOP)/packaging/countersign-desktop.service
 	sed -i 's|^ExecStart=|&$(PREFIX)/bin/|' $(PREFIX)/share/systemd/user/countersign-desktop.service
 	! command -v update-desktop-database >/dev/null || update-desktop-database -q $(PREFIX)/share/applications
+
+# Settings that are there stay. docs/service.md says what else there is to do.
+install-server:
+	install -Dm755 bin/countersign-server $(DESTDIR)/usr/local/bin/countersign-server
+	install -Dm644 server/packaging/countersign-server.service $(DESTDIR)/etc/systemd/system/countersign-server.service
+	install -Dm644 server/packaging/countersign-server.sysusers $(DESTDIR)/etc/sysusers.d/countersign-server.conf
+	[ -e $(DESTDIR)/etc/countersign/countersign-server.toml ] || \
+		install -Dm644 server/packaging/countersign-server.toml $(DESTDIR)/etc/countersign/countersign-server.toml
 
 demo: build
 	@go build -o .tools/demo ./internal/demo && .tools/demo

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	"github.com/countersignd/countersign/server/approval"
@@ -250,10 +252,18 @@ func (s *Server) limitStreams(ctx context.Context, info *tap.Info) (context.Cont
 	}
 	done, refused := secure.conn.openStream(ctx, time.Now())
 	if refused != nil {
-		return ctx, refused.status().Err()
+		err := refused.status().Err()
+		s.called(info.FullMethodName, err, 0, false)
+		return ctx, err
+	}
+	if _, served := methods[info.FullMethodName]; !served {
+		s.called(info.FullMethodName, errNotServed, 0, false)
 	}
 	return context.WithValue(ctx, doneKey{}, done), nil
 }
+
+// errNotServed is what gRPC answers by itself.
+var errNotServed = status.Error(codes.Unimplemented, "unknown method")
 
 // doneKey is the context's key of what gives a call's place back.
 type doneKey struct{}

@@ -70,6 +70,7 @@ type budget struct {
 	applicationN    int                  // how many these are
 	closing         bool                 // no handshake may begin any more
 	refused         int                  // since the log told of it
+	refusedEver     uint64
 	refusedTold     time.Time
 }
 
@@ -128,6 +129,7 @@ func (b *budget) admit(raw net.Conn, now time.Time) *conn {
 func (b *budget) tellRefused(now time.Time) {
 	b.mu.Lock()
 	b.refused++
+	b.refusedEver++
 	n := b.refused
 	tell := now.Sub(b.refusedTold) >= refusedEvery
 	if tell {
@@ -387,6 +389,17 @@ func (l *limitedListener) Close() error {
 		c.Close()
 	}
 	return err
+}
+
+// load counts the connections.
+func (b *budget) load() Load {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := Load{Handshakes: b.handshakes.Len(), Strangers: b.strangers.Len(), Applications: b.applicationN, RefusedConnections: b.refusedEver}
+	for _, same := range b.devices {
+		l.Devices += len(same)
+	}
+	return l
 }
 
 // closeAll closes every connection.

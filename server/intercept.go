@@ -23,6 +23,7 @@ import (
 // it, and what the log says.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	defer done(ctx)
+	defer s.begun(info.FullMethod)(&err)
 	began := time.Now()
 	who, err := s.identify(ctx, info.FullMethod)
 	if err == nil {
@@ -48,8 +49,9 @@ func handleUnary(ctx context.Context, req any, handler grpc.UnaryHandler) (resp 
 
 // stream does the same for every stream. Its context also ends when the
 // server stops.
-func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer done(ss.Context())
+	defer s.begun(info.FullMethod)(&err)
 	began := time.Now()
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	defer cancel(nil)

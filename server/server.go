@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -72,6 +73,10 @@ type Config struct {
 	// Disk says how the disk is that holds the store; nil means that nobody
 	// knows.
 	Disk func() Disk
+
+	// Called is told of each call that is over. It is called from many goroutines
+	// and must return at once; nil means that nobody is told.
+	Called func(Call)
 
 	// WebPushKey is the public key that devices subscribe with at a Web Push
 	// service, an uncompressed point; empty without Web Push.
@@ -123,10 +128,11 @@ type Server struct {
 	started        time.Time
 	administrators []uint32 // uids
 
-	budget *budget
-	public *grpc.Server
-	admin  *grpc.Server
-	health *health.Server
+	budget  *budget
+	public  *grpc.Server
+	admin   *grpc.Server
+	health  *health.Server
+	streams map[string]*atomic.Int64 // how many are open, by full method
 
 	stopping context.Context // ends when Serve is told to stop
 	stop     context.CancelFunc
@@ -166,6 +172,7 @@ func newServer(c Config, peerUID func(net.Conn) (uint32, error)) (*Server, error
 	s.health = health.NewServer()
 	s.public = s.newPublic(newTLSCredentials(c.Certificate, c.Broker.Known))
 	s.admin = s.newAdmin(socketCredentials{peerUID})
+	s.streams = countable(s.public, s.admin)
 	return s, errors.Join(checkMethods(s.public), checkMethods(s.admin))
 }
 

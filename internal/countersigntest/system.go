@@ -62,6 +62,10 @@ type Options struct {
 	DevicesPerAccount int
 	Limits            server.Limits
 
+	// Observe and Called are passed on to the Broker and the server.
+	Observe approval.Observe
+	Called  func(server.Call)
+
 	// Wakers are passed on to the Broker.
 	Wakers map[approval.PushService]approval.Waker
 
@@ -90,8 +94,9 @@ type System struct {
 	// own for the same Broker.
 	ServerKey *ecdsa.PrivateKey
 
-	// Broker is the one behind the server. Restart makes a new one.
+	// Broker is the one behind the Server. Restart makes new ones.
 	Broker *approval.Broker
+	Server *server.Server
 
 	t       testing.TB
 	options Options
@@ -162,7 +167,7 @@ func (s *System) start() {
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	broker, err := approval.Open(context.Background(), approval.Config{
 		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount,
-		Wakers: s.options.Wakers, Log: log,
+		Wakers: s.options.Wakers, Observe: s.options.Observe, Log: log,
 	})
 	s.must(err)
 	public, err := net.Listen("tcp", cmp.Or(s.Address, "127.0.0.1:0"))
@@ -176,11 +181,13 @@ func (s *System) start() {
 		PublicAddress: s.Address,
 		Backup:        s.options.Backup,
 		WebPushKey:    s.options.WebPushKey,
+		Called:        s.options.Called,
 		Version:       "test",
 		Log:           log,
 		Limits:        s.options.Limits,
 	})
 	s.must(err)
+	s.Server = srv
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	var beside sync.WaitGroup

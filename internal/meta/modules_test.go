@@ -22,7 +22,8 @@ var modules = map[string]string{
 	"rsc.io/qr":                                 "the QR code of an invitation",
 	"filippo.io/age":                            "keys on disk under a passphrase",
 	"golang.org/x/mod":                          "the Merkle tree over the record (sumdb/tlog)",
-	"golang.org/x/net":                          "raw HTTP/2 frames, in tests of the transport's edge; raised for what pins an older one",
+	"github.com/prometheus/client_golang":       "metrics",
+	"golang.org/x/net":                          "a listener with a bounded number of connections; raw HTTP/2 frames, in tests of the transport's edge; raised for what pins an older one",
 
 	// Tests only.
 	"github.com/google/go-cmp":          "readable differences",
@@ -32,10 +33,16 @@ var modules = map[string]string{
 	"github.com/go-jose/go-jose/v4":     "an independent reader and writer of our statements and grants",
 
 	// Required by those above.
-	"filippo.io/hpke":     "filippo.io/age",
-	"golang.org/x/crypto": "filippo.io/age",
-	"golang.org/x/sys":    "golang.org/x/term and bbolt",
-	"golang.org/x/tools":  "testscript",
+	"filippo.io/hpke":                    "filippo.io/age",
+	"github.com/beorn7/perks":            "client_golang",
+	"github.com/cespare/xxhash/v2":       "client_golang",
+	"github.com/munnerz/goautoneg":       "client_golang",
+	"github.com/prometheus/client_model": "client_golang",
+	"github.com/prometheus/common":       "client_golang",
+	"github.com/prometheus/procfs":       "client_golang",
+	"golang.org/x/crypto":                "filippo.io/age",
+	"golang.org/x/sys":                   "golang.org/x/term and bbolt",
+	"golang.org/x/tools":                 "testscript",
 }
 
 // desktopModules lists what the desktop's go.mod may require directly, with what it is

@@ -48,6 +48,9 @@ type Config struct {
 	// register for these only. It may be empty.
 	Wakers map[PushService]Waker
 
+	// Observe is told what happens, to count it.
+	Observe Observe
+
 	// Log is told what an operator must know; nil means slog.Default().
 	Log *slog.Logger
 
@@ -86,6 +89,7 @@ type Broker struct {
 	outside      *Outside
 	waking       *waking
 	deliveries   deliveries
+	observe      Observe
 
 	generationMu      sync.Mutex // held by NextGeneration
 	generation        uint64     // of the store
@@ -109,7 +113,7 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey,
 		devices: devices, recoveryWait: c.RecoveryWait, log: c.Log, hub: newHub(),
-		full: c.Full, outside: c.Outside, deliveries: deliveries{news: newDeliveryNews()},
+		full: c.Full, outside: c.Outside, deliveries: deliveries{news: newDeliveryNews()}, observe: c.Observe.withDefaults(),
 	}
 	var err error
 	if b.waking, err = newWaking(c.Wakers); err != nil {
@@ -117,6 +121,9 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	}
 	if b.log == nil {
 		b.log = slog.Default()
+	}
+	if c.Observe.Recorded != nil {
+		b.store = observedStore{c.Store, c.Observe.Recorded}
 	}
 	if b.full == nil {
 		b.full = func() bool { return false }
@@ -160,6 +167,15 @@ func (b *Broker) Connected(device string) bool { return b.hub.connected(device) 
 
 // ConnectedDevices returns how many devices have a Watch open.
 func (b *Broker) ConnectedDevices() int { return b.hub.connectedDevices() }
+
+// RecordSize returns how many records there are.
+func (b *Broker) RecordSize(ctx context.Context) (size uint64, err error) {
+	err = b.store.View(ctx, func(tx Tx) error {
+		size, err = recordCount(tx)
+		return err
+	})
+	return size, err
+}
 
 // caller is a device that calls, with its account, as one transaction sees
 // them.

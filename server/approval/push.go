@@ -148,15 +148,15 @@ type PushServiceStatus struct {
 	Service PushService
 	Trouble string    // why nothing gets through; empty if nothing is known to be wrong
 	Since   time.Time // zero without trouble
+	Waiting int       // pushes that wait or are under way
 }
 
 // PushServices returns how the configured push services are, in the order of
 // their names.
 func (b *Broker) PushServices() []PushServiceStatus {
 	var all []PushServiceStatus
-	for service, q := range b.waking.services {
-		trouble, since := q.state()
-		all = append(all, PushServiceStatus{service, trouble, since})
+	for _, q := range b.waking.services {
+		all = append(all, q.state())
 	}
 	slices.SortFunc(all, func(x, y PushServiceStatus) int { return strings.Compare(string(x.Service), string(y.Service)) })
 	return all

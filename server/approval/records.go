@@ -138,7 +138,7 @@ func save[T any](tx Tx, bucket, key string, v *T) error {
 // recordSignIn appends a record about a sign-in and notes it there.
 func recordSignIn(tx Tx, now time.Time, s *SignIn, r Record) error {
 	r.Account, r.Application, r.SignIn = s.Account, s.Application, s.ID
-	sequence, err := record(tx, now, r)
+	sequence, err := recordOf(tx, now, r, s)
 	s.Records = append(s.Records[:len(s.Records):len(s.Records)], sequence)
 	return err
 }

@@ -49,6 +49,8 @@ func (b *Broker) ReportPrompts(ctx context.Context, device string, reports []Rep
 	type news struct {
 		prompt string
 		progress
+		from, to DeliveryStage
+		test     bool
 	}
 	var told []news
 	err := b.store.View(ctx, func(tx Tx) error {
@@ -75,8 +77,9 @@ func (b *Broker) ReportPrompts(ctx context.Context, device string, reports []Rep
 			if err != nil {
 				return err
 			}
-			if p := of[device]; p.stage(true, true) < r.Stage {
-				told = append(told, news{r.ID, r.progress(now)})
+			p := of[device]
+			if from := p.stage(true, true); from < r.Stage {
+				told = append(told, news{r.ID, r.progress(now), from, r.Stage, test})
 			}
 		}
 		return nil
@@ -91,6 +94,11 @@ func (b *Broker) ReportPrompts(ctx context.Context, device string, reports []Rep
 		b.deliveries.note(n.prompt, device, n.progress)
 		b.deliveries.noteReached(device, now)
 		b.hub.ring(nil, n.prompt)
+		for _, stage := range []DeliveryStage{DeliveryReceived, DeliveryShown} {
+			if n.from < stage && stage <= n.to && !n.test {
+				b.observe.Prompt(stage)
+			}
+		}
 		if !n.Answered.IsZero() {
 			b.hub.ring([]string{device})
 		}

@@ -15,7 +15,10 @@ import (
 // record appends to the audit record and to the tree over it, and returns the
 // sequence number. It reads about one hash and writes about two, whatever the
 // size: those of the subtrees that the new leaf completes.
-func record(tx Tx, now time.Time, r Record) (uint64, error) {
+func record(tx Tx, now time.Time, r Record) (uint64, error) { return recordOf(tx, now, r, nil) }
+
+// recordOf is record for what is about a sign-in, which may be nil.
+func recordOf(tx Tx, now time.Time, r Record, s *SignIn) (uint64, error) {
 	size, err := recordCount(tx)
 	if err != nil {
 		return 0, err
@@ -46,6 +49,7 @@ func record(tx Tx, now time.Time, r Record) (uint64, error) {
 	if err := note(tx, &r); err != nil {
 		return 0, err
 	}
+	observe(tx, now, &r, s)
 	return r.Sequence, tx.Put(bucketMeta, keyRecords, strconv.AppendUint(nil, r.Sequence, 10))
 }
 

@@ -126,6 +126,7 @@ func (b *Broker) attempt(ctx context.Context, q *wakeQueue, t *wakeTask) (again 
 	if ctx.Err() != nil {
 		return time.Time{}
 	}
+	b.observe.Push(q.service, outcomeOf(err))
 	if err == nil {
 		b.serviceWorks(q)
 		b.noteWake(t, over, to, "")

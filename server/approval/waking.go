@@ -139,6 +139,7 @@ func (b *Broker) push(service PushService, t wakeTask) {
 	if dropped == nil {
 		return
 	}
+	b.observe.Push(service, PushDropped)
 	if first {
 		b.log.Warn("too many pushes wait, so the oldest are given up: the push service is slow, or this server is", "service", service, "waiting", maxWakes)
 	}
@@ -269,10 +270,10 @@ func (q *wakeQueue) works() (news bool) {
 	return news
 }
 
-func (q *wakeQueue) state() (trouble string, since time.Time) {
+func (q *wakeQueue) state() PushServiceStatus {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.trouble, q.since
+	return PushServiceStatus{q.service, q.trouble, q.since, len(q.tasks)}
 }
 
 // pauseBefore returns how long to wait after so many attempts, at least as long

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -172,8 +173,12 @@ func (s *Store) finish(err error) {
 	g := &s.group
 	s.visible.Lock()
 	failed := s.refuse != nil
+	committed := 0 // updates
+	var took time.Duration
 	if err == nil && g.dirty {
+		began := time.Now()
 		err = g.commit(s.commit)
+		committed, took = len(g.updates), time.Since(began)
 	}
 	g.rollback()
 	if err != nil && !failed {
@@ -190,6 +195,9 @@ func (s *Store) finish(err error) {
 	}
 	clear(g.updates)
 	*g = group{updates: g.updates[:0], buckets: g.buckets.reset(), writes: g.writes[:0], scratch: g.scratch, stuck: g.stuck}
+	if committed > 0 && s.opts.Committed != nil {
+		s.opts.Committed(took, committed, err)
+	}
 	if err != nil && !failed && s.opts.Fatal != nil {
 		s.opts.Fatal(err)
 	}

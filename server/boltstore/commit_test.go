@@ -94,6 +94,69 @@ func TestGroupSharesCommit(t *testing.T) {
 	wantCounted(t, s, map[string]int{writerName(0): n})
 }
 
+// Each commit is told of once, after it was answered for, with how many updates it
+// carried; what is not committed is not told of.
+func TestCommitted(t *testing.T) {
+	type commit struct {
+		updates int
+		failed  bool
+	}
+	told := make(chan commit, 10)
+	s := open(t, newPath(t), Options{Committed: func(took time.Duration, updates int, err error) {
+		if took <= 0 {
+			t.Errorf("a commit took %v", took)
+		}
+		told <- commit{updates, err != nil}
+	}})
+	want := func(what string, want commit) {
+		t.Helper()
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("%s: told of %+v, want %+v", what, got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: told of no commit", what)
+		}
+	}
+	before, err := s.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), func(tx approval.Tx) error { _, err := tx.Get("b", "k"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), func(tx approval.Tx) error { return tx.Put("b", "k", make([]byte, MaxValue)) }); err != nil {
+		t.Fatal(err)
+	}
+	want("one that reads, and one that writes", commit{updates: 1})
+	if after, err := s.Size(); err != nil || after < before+MaxValue {
+		t.Errorf("Size = %d, %v, want at least %d more than %d", after, err, MaxValue, before)
+	}
+	var wg sync.WaitGroup
+	hold(t, s, func() {
+		for range 7 {
+			wg.Add(1)
+			enqueue(t, s, func() { defer wg.Done(); countUp(s, writerName(0)) })
+		}
+	})
+	wg.Wait()
+	want("seven, and the one that held them", commit{updates: 8})
+	s.commit = func(*bolt.Tx) error { return errors.New("no") }
+	if _, err := countUp(s, writerName(0)); !errors.Is(err, approval.ErrStoreFailed) {
+		t.Fatalf("Update = %v, want that the store failed", err)
+	}
+	want("one that fails", commit{updates: 1, failed: true})
+	if _, err := s.Size(); !errors.Is(err, approval.ErrStoreFailed) {
+		t.Errorf("Size of a failed store = %v, want ErrStoreFailed", err)
+	}
+	select {
+	case got := <-told:
+		t.Errorf("told of %+v, of which there was no commit", got)
+	default:
+	}
+}
+
 func TestGroupIsBounded(t *testing.T) {
 	for name, test := range map[string]struct {
 		updates, size int

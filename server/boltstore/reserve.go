@@ -8,12 +8,10 @@ package boltstore
 //
 // One goroutine calls it.
 func (s *Store) Reserve(n int64) error {
-	b, err := s.begin()
+	used, err := s.Size() // What is behind it is no page of the store.
 	if err != nil {
 		return err
 	}
-	used := b.Size() // What is behind it is no page of the store.
-	b.Rollback()     // It only ends the reading: no error to lose.
 	if s.reserved-used >= n/2 {
 		return nil
 	}

@@ -45,6 +45,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -71,6 +72,13 @@ type Options struct {
 	// have been answered, on the store's own goroutine, so it must return, and
 	// must not call Close. Nil means nobody is told.
 	Fatal func(error)
+
+	// Committed is told of each commit, after those whose updates it carried have
+	// been answered: how long it took, how many updates shared it (also those that
+	// failed by themselves, or only read), and why it failed, if it did. It is
+	// called on the store's own goroutine, so it must return at once. Nil means
+	// nobody is told.
+	Committed func(took time.Duration, updates int, err error)
 
 	// Verify checks the file of a finished backup before it is given its name. It
 	// should be [CheckInChild], so that a damaged file can do no harm. Nil means
@@ -159,6 +167,17 @@ func (s *Store) begin() (*bolt.Tx, error) {
 		return nil, fmt.Errorf("%w: reading %s: %w", approval.ErrStoreFailed, s.path, err)
 	}
 	return b, nil
+}
+
+// Size returns how many bytes of the file are in use, free pages among them. The
+// file may be longer, see [Store.Reserve].
+func (s *Store) Size() (int64, error) {
+	b, err := s.begin()
+	if err != nil {
+		return 0, err
+	}
+	defer b.Rollback() // It only ends the reading: no error to lose.
+	return b.Size(), nil
 }
 
 // Update implements [approval.Store]. If ctx is done before fn ran, it returns

@@ -25,6 +25,7 @@ type settings struct {
 	DataDir           string         `toml:"data_dir" kong:"-"`
 	Listen            string         `toml:"listen" placeholder:"HOST:PORT" help:"Where devices and applications connect. Default: 127.0.0.1:8443; port 0 takes a free one."`
 	PublicAddress     string         `toml:"public_address" placeholder:"HOST:PORT" help:"What devices and applications are told to connect to. Default: the address listened on, with this machine's name if that is all addresses."`
+	ObserveListen     string         `toml:"observe_listen" placeholder:"HOST:PORT" help:"Where to serve /metrics, /livez and /readyz, in plain HTTP and to everybody: a loopback address or one of a private network, such as 127.0.0.1:9464. Default: nowhere."`
 	TLSCertificate    string         `toml:"tls_certificate" name:"tls-certificate" placeholder:"FILE" type:"path" help:"A certificate of your own (PEM, with its chain), for a P-256 key. Default: one that the server signs itself, which devices know by its key."`
 	TLSKey            string         `toml:"tls_key" name:"tls-key" placeholder:"FILE" type:"path" help:"The key of --tls-certificate (PEM)."`
 	TLSRoots          string         `toml:"tls_roots" name:"tls-roots" placeholder:"pin|system" help:"How new devices check the server: by its key's id, which must then never change, or with their system's certificate roots, which needs --tls-certificate. Default: pin."`
@@ -75,6 +76,7 @@ func (s settings) over(base settings) settings {
 		DataDir:           cmp.Or(s.DataDir, base.DataDir),
 		Listen:            cmp.Or(s.Listen, base.Listen),
 		PublicAddress:     cmp.Or(s.PublicAddress, base.PublicAddress),
+		ObserveListen:     cmp.Or(s.ObserveListen, base.ObserveListen),
 		TLSCertificate:    cmp.Or(s.TLSCertificate, base.TLSCertificate),
 		TLSKey:            cmp.Or(s.TLSKey, base.TLSKey),
 		TLSRoots:          cmp.Or(s.TLSRoots, base.TLSRoots),
@@ -144,6 +146,9 @@ func (s settings) check() error {
 	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("listen is %q, want host:port", s.Listen)
+	}
+	if host, _, err := net.SplitHostPort(s.ObserveListen); s.ObserveListen != "" && (err != nil || host == "") {
+		return fmt.Errorf("observe_listen is %q, want host:port with the host, since anybody who reaches it is answered: 127.0.0.1:9464, or an address of a private network", s.ObserveListen)
 	}
 	if s.PublicAddress != "" {
 		return checkPublicAddress(s.PublicAddress)

@@ -31,6 +31,8 @@ type housekeeping struct {
 	broker *approval.Broker
 	store  *boltstore.Store
 	disk   *disk
+	health *health
+	notify notifier
 	log    *slog.Logger
 
 	noted   bool      // that the disk is nearly full is on record
@@ -58,7 +60,7 @@ func (h *housekeeping) run(ctx context.Context) {
 
 func (h *housekeeping) once(ctx context.Context) error {
 	err := h.disk.look(func(path string) { h.log.Info("the ballast was made again", "path", path) })
-	err = errors.Join(err, h.note(ctx), h.broker.KeepTime(ctx))
+	err = errors.Join(err, h.note(ctx), h.keep(ctx))
 	if !h.disk.full() {
 		err = errors.Join(err, h.store.Reserve(reserve))
 	}
@@ -67,6 +69,23 @@ func (h *housekeeping) once(ctx context.Context) error {
 		err = errors.Join(err, h.broker.NextGeneration(ctx))
 	}
 	return err
+}
+
+// keep keeps the time and reads the store: while both work, the server is well.
+func (h *housekeeping) keep(ctx context.Context) error {
+	if err := h.broker.KeepTime(ctx); err != nil {
+		return err
+	}
+	size, err := h.store.Size()
+	if err != nil {
+		return err
+	}
+	records, err := h.broker.RecordSize(ctx)
+	if err != nil {
+		return err
+	}
+	h.health.pass(size, records)
+	return h.notify.alive()
 }
 
 // note puts it on record when the disk gets nearly full, and when it is over.

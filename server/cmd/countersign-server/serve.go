@@ -19,6 +19,7 @@ import (
 	"github.com/countersignd/countersign/server"
 	"github.com/countersignd/countersign/server/approval"
 	"github.com/countersignd/countersign/server/boltstore"
+	"github.com/countersignd/countersign/server/metrics"
 )
 
 const (
@@ -47,7 +48,7 @@ On its first start it creates what is missing in the data directory and prints w
 
 on standard output. With --json-log, the line of the log whose msg is "serving" says the same. Its log goes to standard error, and holds no code, token, link or caller's address.
 
-The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.
+The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, observe_listen, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.
 
 A table [web_push] wakes devices through Web Push and UnifiedPush: contact, and allow (a list).`
 }
@@ -97,6 +98,11 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	}
 	defer lock.Close()
 	room := newDisk(d, s, log)
+	watch, err := newObserver(s, room, log)
+	if err != nil {
+		return err
+	}
+	defer watch.stop()
 	// Before anything is written: it may be the ballast that makes room for it.
 	if err := errors.Join(room.removeLeftover(), room.look(made)); err != nil {
 		return err
@@ -107,7 +113,8 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	store, err := openStore(ctx, d, made, func(err error) {
+	store, err := openStore(ctx, d, made, watch.metrics.Committed, func(err error) {
+		watch.health.end(storeFailed)
 		log.Error("the store failed, so the server ends; start it again", "error", err)
 		time.AfterFunc(fatalGrace, func() { os.Exit(exitError) })
 		cancel(fmt.Errorf("the store failed: %w", err))
@@ -119,11 +126,11 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	if err := all.belong(ctx, store, d, s); err != nil {
 		return err
 	}
-	broker, err := openBroker(ctx, s, d, all, store, room, log, made)
+	broker, err := openBroker(ctx, s, d, all, store, room, watch.metrics, log, made)
 	if err != nil {
 		return err
 	}
-	srv, public, admin, err := wire(s, d, all, store, broker, room, log)
+	srv, public, admin, err := wire(s, d, all, store, broker, room, watch.metrics, log)
 	if err != nil {
 		return err
 	}
@@ -132,7 +139,11 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel(nil)
-	beside.Go(func() { (&housekeeping{broker: broker, store: store, disk: room, log: log}).run(ctx) })
+	beside.Go(func() {
+		(&housekeeping{broker: broker, store: store, disk: room, health: watch.health, notify: watch.notify, log: log}).run(ctx)
+	})
+	watch.begin(broker, srv, all)
+	beside.Go(func() { watch.end(ctx) })
 	beside.Go(func() { broker.KeepWaking(ctx) })
 	say("ready, listening on " + public.Addr().String())
 	if err := srv.Serve(ctx, public, admin); err != nil {
@@ -145,7 +156,7 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 }
 
 // openBroker makes what decides.
-func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store *boltstore.Store, room *disk, log *slog.Logger, made func(string)) (*approval.Broker, error) {
+func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store *boltstore.Store, room *disk, count *metrics.Metrics, log *slog.Logger, made func(string)) (*approval.Broker, error) {
 	key, err := pin.KeyID(all.cert.Leaf.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("the server's certificate: %w", err)
@@ -168,12 +179,13 @@ func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store 
 		Full:              room.full,
 		RecoveryWait:      s.RecoveryWait,
 		Wakers:            wake,
+		Observe:           count.Observe(),
 		Log:               log,
 	})
 }
 
 // wire makes the server and opens its listeners.
-func wire(s settings, d dataDir, all *secrets, store *boltstore.Store, broker *approval.Broker, room *disk, log *slog.Logger) (srv *server.Server, public, admin net.Listener, err error) {
+func wire(s settings, d dataDir, all *secrets, store *boltstore.Store, broker *approval.Broker, room *disk, count *metrics.Metrics, log *slog.Logger) (srv *server.Server, public, admin net.Listener, err error) {
 	if public, err = net.Listen("tcp", s.Listen); err != nil {
 		return nil, nil, nil, fmt.Errorf("listening for devices and applications: %w", err)
 	}
@@ -193,6 +205,7 @@ func wire(s settings, d dataDir, all *secrets, store *boltstore.Store, broker *a
 			return info.Size, err
 		},
 		Disk:    room.state,
+		Called:  count.Called,
 		Version: version(),
 		Log:     log,
 		Limits:  s.Limits.limits(),
@@ -210,7 +223,7 @@ func wire(s settings, d dataDir, all *secrets, store *boltstore.Store, broker *a
 }
 
 // openStore opens the database, after another process has checked it.
-func openStore(ctx context.Context, d dataDir, made func(string), fatal func(error)) (*boltstore.Store, error) {
+func openStore(ctx context.Context, d dataDir, made func(string), committed func(time.Duration, int, error), fatal func(error)) (*boltstore.Store, error) {
 	check, err := checkInChild()
 	if err != nil {
 		return nil, err
@@ -224,7 +237,7 @@ func openStore(ctx context.Context, d dataDir, made func(string), fatal func(err
 			return nil, err
 		}
 	}
-	store, openErr := boltstore.Open(d.database(), boltstore.Options{Fatal: fatal, Verify: check})
+	store, openErr := boltstore.Open(d.database(), boltstore.Options{Fatal: fatal, Committed: committed, Verify: check})
 	if openErr != nil {
 		return nil, openErr
 	}
