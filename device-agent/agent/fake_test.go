@@ -69,7 +69,7 @@ type fakeServer struct {
 	after     func(method string) error // may lose the answer of one that had
 	streamErr error                     // ends every stream
 	delivery  fakeDelivery
-	always    bool                      // each message has a checkpoint, not only the first
+	always    bool // each message has a checkpoint, not only the first
 }
 
 type fakeDevice struct {

@@ -77,6 +77,8 @@ func TestATestPromptGoesByItself(t *testing.T) {
 	s.want(viewCode, nil, "connected")
 	s.shown(withTest(screenOf()))
 	s.want(viewTest, nil, "code over")
+	s.shown(withTest(withCodes(screenOf(), 2))) // allowed by another process of this device
+	s.want(viewCode, nil)
 }
 
 // The screen cannot be taken for a request.

@@ -109,7 +109,7 @@ func listDevice(env *environment, d *pb.Device, all []*pb.Device) {
 	}
 	line("last seen", lastSeen(d))
 	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
-		line("last reached", cmp.Or(local(d.GetLastReachedTime()), "never: it has not said yet that a prompt came"))
+		line("last reached", cmp.Or(local(d.GetLastReachedTime()), "never"))
 		line("push", pushWords(d.GetPush()))
 	}
 	line("keys in", safe(d.GetKeyStorage()))
