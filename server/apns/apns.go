@@ -26,6 +26,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sideshow/apns2"
@@ -60,6 +61,12 @@ type Config struct {
 type Waker struct {
 	topic   string
 	client  *apns2.Client
+	timeout time.Duration // of one try
+
+	slots chan struct{} // holds one for each push under way
+	first chan struct{} // holds one while a push is under way that APNs may not know us by
+	known atomic.Bool   // the last push was answered, by an APNs that takes our token
+
 	renewed time.Time // when a token was last made because one was refused; the token's lock guards it
 }
 
@@ -76,7 +83,10 @@ func New(c Config) (*Waker, error) {
 		return nil, err
 	}
 	w := &Waker{
-		topic: c.Topic,
+		topic:   c.Topic,
+		timeout: pushTimeout,
+		slots:   make(chan struct{}, maxPushes),
+		first:   make(chan struct{}, 1),
 		client: &apns2.Client{
 			Host:       c.host(),
 			Token:      &token.Token{AuthKey: key, KeyID: c.KeyID, TeamID: c.Team},

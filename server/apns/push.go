@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +24,9 @@ const (
 	// pushTimeout is how long one push may take, with the connection that it may
 	// need.
 	pushTimeout = 15 * time.Second
+
+	// maxPushes is how many pushes are under way at once.
+	maxPushes = 16
 
 	// renewPause is how often APNs lets a provider change its token.
 	renewPause = 20 * time.Minute
@@ -63,19 +67,49 @@ func (w *Waker) push(ctx context.Context, n *apns2.Notification) error {
 // token is, and nothing that the caller could take for the end of its own context.
 func (w *Waker) try(ctx context.Context, n *apns2.Notification) (*exchange, error) {
 	x := &exchange{}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, exchangeKey{}, x), pushTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, exchangeKey{}, x), w.timeout)
 	defer cancel()
-	_, err := w.client.PushWithContext(ctx, n)
+	leave, err := w.enter(ctx)
+	if err == nil {
+		_, err = w.client.PushWithContext(ctx, n)
+		w.known.Store(err == nil && x.status != http.StatusForbidden)
+		leave()
+	}
 	if err == nil {
 		return x, nil
 	}
 	if ctx.Err() != nil {
-		return nil, errors.New("none came in " + pushTimeout.String())
+		return nil, fmt.Errorf("none came in %v", w.timeout)
 	}
 	if whole, ok := errors.AsType[*url.Error](err); ok {
 		err = whole.Err
 	}
 	return nil, errors.New(err.Error())
+}
+
+// enter waits until a push may be sent. Until APNs has taken the provider's token on
+// a connection, it takes one push at a time there; who sends more at once makes the
+// transport open a connection for each, and APNs takes that for an attack.
+func (w *Waker) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if w.known.Load() {
+		return func() { <-w.slots }, nil
+	}
+	select {
+	case w.first <- struct{}{}:
+	case <-ctx.Done():
+		<-w.slots
+		return nil, ctx.Err()
+	}
+	if w.known.Load() { // since the one before
+		<-w.first
+		return func() { <-w.slots }, nil
+	}
+	return func() { <-w.first; <-w.slots }, nil
 }
 
 // renew makes sure that the token is another than one that APNs called too old,
@@ -109,9 +143,7 @@ func (w *Waker) renewFromTheFuture() {
 	}
 }
 
-// newTransport returns one connection to APNs that is kept: Apple takes many that
-// come and go for an attack. Until the first push with a good token APNs takes one
-// push at a time, for which others wait rather than open connections of their own.
+// newTransport returns one connection to APNs that is kept.
 func newTransport(roots *x509.CertPool) *http.Transport {
 	var only http.Protocols
 	only.SetHTTP2(true)
@@ -129,10 +161,9 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 		MaxResponseHeaderBytes: 16 << 10,
 		DisableCompression:     true,
 		HTTP2: &http.HTTP2Config{
-			StrictMaxConcurrentRequests: true,
-			SendPingTimeout:             time.Minute, // so that a dead connection is found before a push needs it
-			PingTimeout:                 10 * time.Second,
-			WriteByteTimeout:            10 * time.Second,
+			SendPingTimeout:  time.Minute, // so that a dead connection is found before a push needs it
+			PingTimeout:      10 * time.Second,
+			WriteByteTimeout: 10 * time.Second,
 		},
 	}
 }

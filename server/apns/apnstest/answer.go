@@ -59,7 +59,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Connection: conn.number, Proto: r.Proto, Method: r.Method, Path: r.URL.RequestURI(),
 		Header: r.Header.Clone(), Payload: payload,
 	}
-	if r.ProtoMajor != 2 {
+	leave, ok := s.enter(conn)
+	defer leave()
+	if r.ProtoMajor != 2 || !ok {
 		s.keep(p)
 		panic(http.ErrAbortHandler)
 	}
@@ -94,6 +96,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(a.Status)
 	io.WriteString(w, body)
+}
+
+// enter reports whether a connection may have one more push under way. Until a
+// provider's token was taken on it, that is one.
+func (s *Server) enter(conn *connection) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conn.open++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		conn.open--
+	}, conn.open == 1 || conn.bearer != ""
 }
 
 func (s *Server) keep(p Push) {

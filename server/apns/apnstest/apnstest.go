@@ -81,13 +81,13 @@ type Push struct {
 type connection struct {
 	number int
 	raw    net.Conn
+	open   int       // pushes under way
 	bearer string    // the provider's token that was taken last
 	since  time.Time // when that was first seen
 }
 
-// Start starts a server that takes streams pushes at a time on a connection; 0 means
-// many. It ends with the test.
-func Start(t testing.TB, streams int) *Server {
+// Start starts a server. It ends with the test.
+func Start(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{Now: time.Now, devices: map[string]*device{}, closing: make(chan struct{}), key: newKey(t)}
 	cert := s.certificate(t)
@@ -102,7 +102,6 @@ func Start(t testing.TB, streams int) *Server {
 		Handler:     s,
 		TLSConfig:   &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
 		Protocols:   &only,
-		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: streams},
 		ConnContext: s.connected,
 		ErrorLog:    log.New(io.Discard, "", 0),
 	}

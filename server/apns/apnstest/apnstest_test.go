@@ -80,7 +80,7 @@ func goodRequest(t *testing.T, s *apnstest.Server, device string) *http.Request 
 
 // Each request is a good one but for one thing.
 func TestRefusals(t *testing.T) {
-	s := apnstest.Start(t, 0)
+	s := apnstest.Start(t)
 	device, other := s.Device(apnstest.Topic), s.Device(apnstest.Other)
 	lost := s.Device(apnstest.Topic)
 	s.Lose(lost, "Unregistered", time.Now())
@@ -140,7 +140,7 @@ func TestRefusals(t *testing.T) {
 		{"the future", bearer(goodHeader, claimsAt(now.Add(10*time.Minute))), 403, "InvalidProviderToken"},
 		{"too old", bearer(goodHeader, claimsAt(now.Add(-61*time.Minute))), 403, "ExpiredProviderToken"},
 		{"almost too old", bearer(goodHeader, claimsAt(now.Add(-59*time.Minute))), 200, ""},
-		{"another's signature", set("authorization", "bearer "+sign(t, apnstest.Start(t, 0).Key(), goodHeader, claimsAt(now))), 403, "InvalidProviderToken"},
+		{"another's signature", set("authorization", "bearer "+sign(t, apnstest.Start(t).Key(), goodHeader, claimsAt(now))), 403, "InvalidProviderToken"},
 		{"cut signature", func(r *http.Request) {
 			r.Header.Set("authorization", r.Header.Get("authorization")[:150])
 		}, 403, "InvalidProviderToken"},
@@ -198,7 +198,7 @@ func TestRefusals(t *testing.T) {
 // A connection whose provider changes its token more often than every 20 minutes is
 // refused; so is nothing else.
 func TestProviderTokenChangesTooOften(t *testing.T) {
-	s := apnstest.Start(t, 0)
+	s := apnstest.Start(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
 	device := s.Device(apnstest.Topic)
@@ -234,7 +234,7 @@ func TestProviderTokenChangesTooOften(t *testing.T) {
 
 // HTTP/1 and old TLS never get as far as a push that counts.
 func TestOnlyHTTP2(t *testing.T) {
-	s := apnstest.Start(t, 0)
+	s := apnstest.Start(t)
 	device := s.Device(apnstest.Topic)
 	for name, transport := range map[string]*http.Transport{
 		"without ALPN":     {TLSClientConfig: clientTLS(s), TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}},

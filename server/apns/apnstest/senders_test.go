@@ -26,7 +26,7 @@ import (
 // Apns2, used as its documentation shows, finds this server to be an APNs: what it
 // sends well is taken, and what it sends badly is refused as it expects.
 func TestForeignSenderAPNS2(t *testing.T) {
-	s := apnstest.Start(t, 0)
+	s := apnstest.Start(t)
 	key, err := token.AuthKeyFromBytes(s.KeyPEM())
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestForeignSenderAPNS2(t *testing.T) {
 
 // So does the most used sender of Node, which make .tools/apns-sender installs.
 func TestForeignSenderNode(t *testing.T) {
-	s := apnstest.Start(t, 0)
+	s := apnstest.Start(t)
 	device, lost := s.Device(apnstest.Topic), s.Device(apnstest.Topic)
 	s.Lose(lost, "ExpiredToken", time.Now())
 	type notification map[string]any
