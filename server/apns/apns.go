@@ -79,7 +79,7 @@ func New(c Config) (*Waker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	w := &Waker{
@@ -105,7 +105,9 @@ var (
 	bundleID      = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
 )
 
-func (c Config) check() error {
+// Check refuses settings that cannot be right, whatever the key is. [New] does it,
+// too.
+func (c Config) Check() error {
 	switch {
 	case !tenCharacters.MatchString(c.KeyID):
 		return fmt.Errorf("the APNs key id is %q, want the ten capital letters and digits that Apple shows with the key", c.KeyID)

@@ -255,6 +255,10 @@ func TestOneProviderTokenForAllPushes(t *testing.T) {
 // an attack.
 func TestOneConnectionForManyPushes(t *testing.T) {
 	s, w, to := start(t)
+	// Whoever does not wait for the first answer has time to be seen.
+	answer := make(chan struct{})
+	time.AfterFunc(100*time.Millisecond, func() { close(answer) })
+	s.Next(apnstest.Answer{When: answer})
 	pushAll := func() {
 		var pushing sync.WaitGroup
 		for range 100 {

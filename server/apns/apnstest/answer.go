@@ -26,7 +26,10 @@ type Answer struct {
 	// have been taken, or is one to be sent again.
 	GoAway GoAway
 
-	// Stall means no answer until the request or the test ends.
+	// When, if it is not nil, is closed when the answer may be given.
+	When <-chan struct{}
+
+	// Stall means no answer at all.
 	Stall bool
 }
 
@@ -67,26 +70,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := s.judge(conn, &p)
 	p.Status, p.Reason = a.Status, a.Reason
+	s.keep(p)
 	id := p.Header.Get("apns-id")
 	if !canonicalUUID.MatchString(id) {
 		id = newUUID()
 	}
-	switch {
-	case a.Stall:
-		s.keep(p)
+	if a.Stall || a.When != nil {
 		select {
+		case <-a.When:
 		case <-r.Context().Done():
 		case <-s.closing:
 		}
+	}
+	s.answered(conn)
+	switch {
+	case a.Stall:
 		panic(http.ErrAbortHandler)
 	case a.GoAway == GoAwayNotTaken, a.GoAway == GoAwayPerhaps:
-		s.keep(p)
 		goAway(conn.raw, a.GoAway)
 		panic(http.ErrAbortHandler)
 	case a.GoAway == GoAwayAfterwards:
 		w.Header().Set("Connection", "close") // which HTTP/2 says with a GOAWAY frame
 	}
-	s.keep(p)
 	w.Header().Set("apns-id", id)
 	maps.Copy(w.Header(), a.Header)
 	body := a.Body
@@ -98,8 +103,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, body)
 }
 
-// enter reports whether a connection may have one more push under way. Until a
-// provider's token was taken on it, that is one.
+// enter reports whether a connection may have one more push under way. Until one
+// with a good provider's token was answered on it, that is one.
 func (s *Server) enter(conn *connection) (leave func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +113,13 @@ func (s *Server) enter(conn *connection) (leave func(), ok bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		conn.open--
-	}, conn.open == 1 || conn.bearer != ""
+	}, conn.open == 1 || conn.known
+}
+
+func (s *Server) answered(conn *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conn.known = conn.known || conn.bearer != ""
 }
 
 func (s *Server) keep(p Push) {
@@ -127,7 +138,8 @@ func (s *Server) judge(conn *connection, p *Push) Answer {
 		if a.Reason == "ExpiredProviderToken" {
 			conn.bearer = "" // the next one is not too soon
 		}
-		if a.GoAway == GoAwayAfterwards && a.Status == 0 {
+		conn.known = conn.known || a.Stall // all but the answer is as it should be
+		if a.Status == 0 && (a.GoAway == GoAwayAfterwards || a.When != nil) {
 			a.Status = http.StatusOK
 		}
 	}

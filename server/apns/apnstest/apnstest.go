@@ -82,6 +82,7 @@ type connection struct {
 	number int
 	raw    net.Conn
 	open   int       // pushes under way
+	known  bool      // one was answered whose provider's token was taken
 	bearer string    // the provider's token that was taken last
 	since  time.Time // when that was first seen
 }

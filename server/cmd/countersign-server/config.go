@@ -36,6 +36,7 @@ type settings struct {
 	LogFormat         string         `toml:"log_format" kong:"-"`
 	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 	Limits            limitsSettings `toml:"limits" embed:"" prefix:"limit-"`
+	APNs              apnsSettings   `toml:"apns" embed:"" prefix:"apns-"`
 }
 
 // limitsSettings are those of [server.Limits] that an administrator may need.
@@ -91,6 +92,7 @@ func (s settings) over(base settings) settings {
 			DeviceConnections:      cmp.Or(s.Limits.DeviceConnections, base.Limits.DeviceConnections),
 			ApplicationConnections: cmp.Or(s.Limits.ApplicationConnections, base.Limits.ApplicationConnections),
 		},
+		APNs: s.APNs.over(base.APNs),
 	}
 }
 
@@ -136,6 +138,9 @@ func (s settings) check() error {
 	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		return fmt.Errorf("listen is %q, want host:port", s.Listen)
+	}
+	if err := s.APNs.check(); err != nil {
+		return err
 	}
 	if s.PublicAddress != "" {
 		return checkPublicAddress(s.PublicAddress)

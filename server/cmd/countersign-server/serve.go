@@ -47,7 +47,9 @@ On its first start it creates what is missing in the data directory and prints w
 
 on standard output. With --json-log, the line of the log whose msg is "serving" says the same. Its log goes to standard error, and holds no code, token, link or caller's address.
 
-The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.`
+The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.
+
+A table [apns] wakes Apple devices: key_file, key_id, team, topic, environment ("production" or "sandbox"), and endpoint, which only a gateway needs.`
 }
 
 // Run serves.
@@ -151,7 +153,7 @@ func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store 
 	if err != nil {
 		return nil, err
 	}
-	wake, err := wakers(s, log)
+	wake, err := wakers(ctx, s, log)
 	if err != nil {
 		return nil, err
 	}
