@@ -71,7 +71,7 @@ var importRules = []importRule{{
 	why:  "test kits are for tests",
 	from: func(f goFile) bool { return !f.test && !within(f.dir, "internal/countersigntest") },
 	allow: func(p string) bool {
-		return p != "./server/approval/storetest" && p != "./internal/countersigntest"
+		return p != "./server/approval/storetest" && p != "./server/apns/apnstest" && p != "./internal/countersigntest"
 	},
 }}
 
@@ -204,6 +204,8 @@ func TestImportsFindsBadOnes(t *testing.T) {
 			[]string{"internal/code/c.go imports ./server/approval: " + shared}},
 		{"a program rests on a test kit", tree{"server/cmd/countersign-server/main.go": file("main", "./server/approval/storetest")},
 			[]string{"server/cmd/countersign-server/main.go imports ./server/approval/storetest: " + kits}},
+		{"a program rests on the tests' APNs", tree{"server/apns/a.go": file("apns", "./server/apns/apnstest")},
+			[]string{"server/apns/a.go imports ./server/apns/apnstest: " + kits}},
 		{"all as it should be", tree{
 			"device-agent/agent/a.go":              file("agent", "./internal/statement", "./proto/countersign/v1"),
 			"device-agent/agent/a_test.go":         file("agent", "./internal/countersigntest"),

@@ -18,135 +18,6 @@ import (
 	"github.com/countersignd/countersign/server/approval"
 )
 
-// What follows from each of Apple's answers.
-func TestReactions(t *testing.T) {
-	s, w, to := start(t)
-	since := time.UnixMilli(1_763_000_000_123)
-	minute := http.Header{"Retry-After": {"60"}}
-	for _, test := range []struct {
-		answer apnstest.Answer
-		want   approval.WakeVerdict
-		after  time.Duration
-	}{
-		{apnstest.Answer{Status: 410, Reason: "Unregistered", Timestamp: since}, approval.WakeDead, 0},
-		{apnstest.Answer{Status: 410, Reason: "ExpiredToken", Timestamp: since}, approval.WakeDead, 0},
-		{apnstest.Answer{Status: 410, Reason: "Unregistered"}, approval.WakeDead, 0},
-		{apnstest.Answer{Status: 410, Reason: "SomethingNew", Timestamp: since}, approval.WakeDead, 0},
-		{apnstest.Answer{Status: 400, Reason: "BadDeviceToken"}, approval.WakeDead, 0},
-		{apnstest.Answer{Status: 400, Reason: "DeviceTokenNotForTopic"}, approval.WakeRefused, 0},
-
-		{apnstest.Answer{Status: 403, Reason: "InvalidProviderToken"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "MissingProviderToken"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "BadCertificate"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "BadCertificateEnvironment"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "UnrelatedKeyIdInToken"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "BadEnvironmentKeyIdInToken"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "BadEnvironmentKeyInToken"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "Forbidden"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 403, Reason: "SomethingNew"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 400, Reason: "TopicDisallowed"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 400, Reason: "BadTopic"}, approval.WakeBroken, 0},
-		{apnstest.Answer{Status: 400, Reason: "MissingTopic"}, approval.WakeBroken, 0},
-
-		{apnstest.Answer{Status: 429, Reason: "TooManyRequests"}, approval.WakeLater, 0},
-		{apnstest.Answer{Status: 429, Reason: "TooManyRequests", Header: minute}, approval.WakeLater, time.Minute},
-		{apnstest.Answer{Status: 429, Reason: "TooManyProviderTokenUpdates"}, approval.WakeLater, 0},
-		{apnstest.Answer{Status: 429, Reason: "SomethingNew"}, approval.WakeLater, 0},
-		{apnstest.Answer{Status: 400, Reason: "IdleTimeout"}, approval.WakeLater, 0},
-		{apnstest.Answer{Status: 500, Reason: "InternalServerError"}, approval.WakeLater, 0},
-		{apnstest.Answer{Status: 503, Reason: "ServiceUnavailable", Header: minute}, approval.WakeLater, time.Minute},
-		{apnstest.Answer{Status: 503, Reason: "Shutdown"}, approval.WakeLater, 0},
-
-		{apnstest.Answer{Status: 400, Reason: "BadCollapseId", Header: minute}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "BadExpirationDate"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "BadMessageId"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "BadPriority"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "DuplicateHeaders"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "InvalidPushType"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "PayloadEmpty"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 400, Reason: "SomethingNew"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 404, Reason: "BadPath"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 405, Reason: "MethodNotAllowed"}, approval.WakeRefused, 0},
-		{apnstest.Answer{Status: 413, Reason: "PayloadTooLarge"}, approval.WakeRefused, 0},
-	} {
-		t.Run(test.answer.Reason, func(t *testing.T) {
-			s.Next(test.answer)
-			before := len(s.Pushes())
-			got := refusal(t, w.Wake(t.Context(), to, wakeup()))
-			if got.Verdict != test.want || got.Why != "APNs: "+test.answer.Reason || got.After != test.after {
-				t.Errorf("Wake = %v, verdict %d after %v, want %d after %v", got, got.Verdict, got.After, test.want, test.after)
-			}
-			if !got.Since.Equal(test.answer.Timestamp) {
-				t.Errorf("since %v, want %v", got.Since, test.answer.Timestamp)
-			}
-			if got.Verdict == approval.WakeBroken && got.Err == nil && !strings.HasSuffix(got.Why, "SomethingNew") {
-				t.Errorf("Wake = %v, which does not say what to do", got)
-			}
-			if got := len(s.Pushes()) - before; got != 1 {
-				t.Errorf("%d tries, want one", got)
-			}
-		})
-	}
-	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
-		t.Errorf("Wake after all that = %v", err)
-	}
-}
-
-// What the fake itself says of devices, and not by script.
-func TestLostDevices(t *testing.T) {
-	s, w, to := start(t)
-	since := time.UnixMilli(1_763_000_000_123)
-	s.Lose(to.Token, "Unregistered", since)
-	if got := refusal(t, w.Wake(t.Context(), to, wakeup())); got.Verdict != approval.WakeDead || !got.Since.Equal(since) {
-		t.Errorf("Wake = %v, verdict %d since %v", got, got.Verdict, got.Since)
-	}
-	other := approval.PushAddress{Token: s.Device(apnstest.Other)}
-	if got := refusal(t, w.Wake(t.Context(), other, wakeup())); got.Verdict != approval.WakeRefused || got.Err == nil {
-		t.Errorf("Wake of another program's device = %v, verdict %d", got, got.Verdict)
-	}
-	nobody := approval.PushAddress{Token: strings.Repeat("ab", 32)}
-	if got := refusal(t, w.Wake(t.Context(), nobody, wakeup())); got.Verdict != approval.WakeDead {
-		t.Errorf("Wake of nobody = %v, verdict %d", got, got.Verdict)
-	}
-}
-
-// Apns2 forgets the status of an answer that is not JSON as it expects it.
-func TestAnswerThatIsNoJSONKeepsItsStatus(t *testing.T) {
-	s, w, to := start(t)
-	hostile := strings.Repeat("x", 65)
-	for _, test := range []struct {
-		status int
-		body   string
-		want   approval.WakeVerdict
-		why    string
-	}{
-		{500, "<html>oops</html>", approval.WakeLater, "APNs: status 500 without a reason"},
-		{502, "", approval.WakeLater, "APNs: status 502 without a reason"},
-		{503, strings.Repeat("long ", 1<<20), approval.WakeLater, "APNs: status 503 without a reason"},
-		{429, "slow down", approval.WakeLater, "APNs: status 429 without a reason"},
-		{403, "no", approval.WakeBroken, "APNs: status 403 without a reason"},
-		{410, `{"reason":"Unregistered","timestamp":"yesterday"}`, approval.WakeDead, "APNs: status 410 without a reason"},
-		{410, `{"reason":"Unregistered","timestamp":-1}`, approval.WakeDead, "APNs: Unregistered"},
-		{400, `{"reason":"BadDevice`, approval.WakeRefused, "APNs: status 400 without a reason"},
-		{400, `{"reason":"` + hostile + `"}`, approval.WakeRefused, "APNs: status 400 without a reason"},
-		{400, `{"reason":"<b>\u202e"}`, approval.WakeRefused, "APNs: status 400 without a reason"},
-		{400, `[]`, approval.WakeRefused, "APNs: status 400 without a reason"},
-	} {
-		if test.body == "" {
-			test.body = " "
-		}
-		s.Next(apnstest.Answer{Status: test.status, Body: test.body})
-		got := refusal(t, w.Wake(t.Context(), to, wakeup()))
-		if got.Verdict != test.want || got.Why != test.why || !got.Since.IsZero() {
-			t.Errorf("Wake(%d %.40s) = %v, verdict %d, want %s, %d", test.status, test.body, got, got.Verdict, test.why, test.want)
-		}
-	}
-	s.Next(apnstest.Answer{Status: 200, Body: "taken"})
-	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
-		t.Errorf("Wake = %v", err)
-	}
-}
-
 // A redirection is an answer like any other, and leads nowhere.
 func TestRedirectionsAreNotFollowed(t *testing.T) {
 	s, w, to := start(t)
@@ -184,6 +55,33 @@ func TestExpiredProviderTokenIsRenewedOnce(t *testing.T) {
 	}
 	if got := bearers(s); len(got) != 2 {
 		t.Errorf("%d tokens after the next push, want 2", len(got))
+	}
+}
+
+// Nor does each of many pushes that are under way with a stale token make one.
+func TestExpiredProviderTokenIsRenewedOnceForAll(t *testing.T) {
+	s, w, to := start(t)
+	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan struct{})
+	stale := apnstest.Answer{Status: 403, Reason: "ExpiredProviderToken", When: answer}
+	s.Next(stale, stale, stale)
+	var pushing sync.WaitGroup
+	for range 3 {
+		pushing.Go(func() {
+			if err := w.Wake(t.Context(), to, wakeup()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for look := time.Tick(time.Millisecond); len(s.Pushes()) < 4; {
+		<-look
+	}
+	close(answer)
+	pushing.Wait()
+	if got := bearers(s); len(got) != 2 || len(s.Taken()) != 4 {
+		t.Errorf("%d tokens for %d pushes that were taken, want 2 for 4", len(got), len(s.Taken()))
 	}
 }
 
@@ -335,6 +233,43 @@ func TestStall(t *testing.T) {
 		t.Errorf("three pushes took %v", took)
 	}
 	w.SetTimeout(time.Minute)
+	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
+		t.Errorf("Wake afterwards = %v", err)
+	}
+}
+
+// Nor does it when as many pushes are under way as may be.
+func TestStalledPushesHoldNobody(t *testing.T) {
+	s, w, to := start(t)
+	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
+		t.Fatal(err)
+	}
+	const most = 16
+	for range most {
+		s.Next(apnstest.Answer{Stall: true})
+	}
+	stalled, cancel := context.WithCancel(t.Context())
+	var pushing sync.WaitGroup
+	for range most {
+		pushing.Go(func() {
+			if err := w.Wake(stalled, to, wakeup()); !errors.Is(err, context.Canceled) {
+				t.Errorf("Wake = %v, want the context's error", err)
+			}
+		})
+	}
+	for look := time.Tick(time.Millisecond); len(s.Pushes()) < 1+most; {
+		<-look
+	}
+	ctx, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer end()
+	if err := w.Wake(ctx, to, wakeup()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Wake = %v, want the context's error", err)
+	}
+	if got := len(s.Pushes()); got != 1+most {
+		t.Errorf("%d pushes are under way, want %d", got-1, most)
+	}
+	cancel()
+	pushing.Wait()
 	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
 		t.Errorf("Wake afterwards = %v", err)
 	}

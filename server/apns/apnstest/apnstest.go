@@ -67,14 +67,14 @@ type device struct {
 
 // A Push is a request as it came, and what was answered.
 type Push struct {
-	Connection    int // counted from 1
-	Proto         string
-	Method, Path  string
-	Header        http.Header
-	Payload       []byte
-	Status        int    // 0 if there was no answer
-	Reason        string // empty if it was taken
-	authorization string // what the provider's token says, in JSON
+	Connection   int // counted from 1
+	Proto        string
+	Method, Path string
+	Header       http.Header
+	Payload      []byte
+	Provider     string // what the provider's token says: its header and its claims
+	Status       int    // 0 if there was no answer
+	Reason       string // empty if it was taken
 }
 
 // A connection is one of HTTP/2. APNs looks at a provider's tokens by connection.
@@ -219,7 +219,7 @@ func (s *Server) Connections() int {
 // Text is all that the server has seen of a push, in one text to be searched.
 func (p Push) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s\n", p.Method, p.Path, p.authorization)
+	fmt.Fprintf(&b, "%s %s %s\n", p.Method, p.Path, p.Provider)
 	p.Header.Write(&b)
 	b.Write(p.Payload)
 	return b.String()

@@ -52,7 +52,7 @@ func (s *Server) issued(bearer string, p *Push) (time.Time, bool) {
 			return time.Time{}, false
 		}
 	}
-	p.authorization = string(decoded[0]) + " " + string(decoded[1])
+	p.Provider = string(decoded[0]) + " " + string(decoded[1])
 	var header struct {
 		Alg string `json:"alg"`
 		Kid string `json:"kid"`
