@@ -26,7 +26,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sideshow/apns2"
@@ -65,7 +64,7 @@ type Waker struct {
 
 	slots chan struct{} // holds one for each push under way
 	first chan struct{} // holds one while a push is under way that APNs may not know us by
-	known atomic.Bool   // the last push was answered, by an APNs that takes our token
+	line  lineState
 
 	renewed time.Time // when a token was last made because one was refused; the token's lock guards it
 }
@@ -87,11 +86,12 @@ func New(c Config) (*Waker, error) {
 		timeout: pushTimeout,
 		slots:   make(chan struct{}, maxPushes),
 		first:   make(chan struct{}, 1),
-		client: &apns2.Client{
-			Host:       c.host(),
-			Token:      &token.Token{AuthKey: key, KeyID: c.KeyID, TeamID: c.Team},
-			HTTPClient: &http.Client{Transport: &listener{newTransport(c.Roots)}, CheckRedirect: noRedirect},
-		},
+	}
+	transport := newTransport(c.Roots, &w.line)
+	w.client = &apns2.Client{
+		Host:       c.host(),
+		Token:      &token.Token{AuthKey: key, KeyID: c.KeyID, TeamID: c.Team},
+		HTTPClient: &http.Client{Transport: &listener{transport}, CheckRedirect: noRedirect},
 	}
 	// Apns2 has no answer to a key that cannot sign but to push without a token.
 	if _, err := w.client.Token.Generate(); err != nil {

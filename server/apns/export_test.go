@@ -12,5 +12,11 @@ func (w *Waker) SetIssued(at time.Time) {
 	w.client.Token.IssuedAt = at.Unix()
 }
 
+// Known reports whether there is a connection on which APNs has taken the token.
+func (w *Waker) Known() bool { return w.line.isKnown() }
+
+// SetKnown says that there is one.
+func (w *Waker) SetKnown() { w.line.answered(w.line.endings(), true) }
+
 // RetryAfter reads the header.
 var RetryAfter = retryAfter

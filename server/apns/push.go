@@ -3,13 +3,10 @@ package apns
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -71,8 +68,9 @@ func (w *Waker) try(ctx context.Context, n *apns2.Notification) (*exchange, erro
 	defer cancel()
 	leave, err := w.enter(ctx)
 	if err == nil {
+		ends := w.line.endings()
 		_, err = w.client.PushWithContext(ctx, n)
-		w.known.Store(err == nil && x.status != http.StatusForbidden)
+		w.line.answered(ends, err == nil && x.status != http.StatusForbidden)
 		leave()
 	}
 	if err == nil {
@@ -96,7 +94,7 @@ func (w *Waker) enter(ctx context.Context) (leave func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if w.known.Load() {
+	if w.line.isKnown() {
 		return func() { <-w.slots }, nil
 	}
 	select {
@@ -105,7 +103,7 @@ func (w *Waker) enter(ctx context.Context) (leave func(), err error) {
 		<-w.slots
 		return nil, ctx.Err()
 	}
-	if w.known.Load() { // since the one before
+	if w.line.isKnown() { // since the one before
 		<-w.first
 		return func() { <-w.slots }, nil
 	}
@@ -140,31 +138,6 @@ func (w *Waker) renewFromTheFuture() {
 	if time.Unix(t.IssuedAt, 0).After(time.Now().Add(clockSlack)) {
 		// A failure leaves the token as it was; New has made one with this key.
 		t.Generate()
-	}
-}
-
-// newTransport returns one connection to APNs that is kept.
-func newTransport(roots *x509.CertPool) *http.Transport {
-	var only http.Protocols
-	only.SetHTTP2(true)
-	return &http.Transport{
-		Proxy:       http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12, // which is what Apple asks for
-			RootCAs:    roots,
-		},
-		TLSHandshakeTimeout:    10 * time.Second,
-		Protocols:              &only,
-		MaxConnsPerHost:        1,
-		IdleConnTimeout:        24 * time.Hour,
-		MaxResponseHeaderBytes: 16 << 10,
-		DisableCompression:     true,
-		HTTP2: &http.HTTP2Config{
-			SendPingTimeout:  time.Minute, // so that a dead connection is found before a push needs it
-			PingTimeout:      10 * time.Second,
-			WriteByteTimeout: 10 * time.Second,
-		},
 	}
 }
 

@@ -2,6 +2,7 @@ package apns_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -149,15 +150,17 @@ func TestOneProviderTokenForAllPushes(t *testing.T) {
 	}
 }
 
-// Until a provider is known, APNs takes one push at a time, and many connections for
-// an attack.
+// Until a provider is known on a connection, APNs takes one push at a time there, and
+// it takes many connections for an attack.
 func TestOneConnectionForManyPushes(t *testing.T) {
 	s, w, to := start(t)
-	// Whoever does not wait for the first answer has time to be seen.
-	answer := make(chan struct{})
-	time.AfterFunc(100*time.Millisecond, func() { close(answer) })
-	s.Next(apnstest.Answer{When: answer})
-	pushAll := func() {
+	pushAll := func(what string, connections int) {
+		t.Helper()
+		before := len(s.Taken())
+		// Whoever does not wait for the first answer has time to be seen.
+		answer := make(chan struct{})
+		time.AfterFunc(100*time.Millisecond, func() { close(answer) })
+		s.Next(apnstest.Answer{When: answer})
 		var pushing sync.WaitGroup
 		for range 100 {
 			pushing.Go(func() {
@@ -167,19 +170,39 @@ func TestOneConnectionForManyPushes(t *testing.T) {
 			})
 		}
 		pushing.Wait()
+		if got := s.Connections(); got != connections {
+			t.Errorf("%d connections %s, want %d", got, what, connections)
+		}
+		if got := len(s.Taken()) - before; got != 100 {
+			t.Errorf("%d pushes were taken %s, want 100", got, what)
+		}
 	}
-	pushAll()
-	if got := s.Connections(); got != 1 {
-		t.Errorf("%d connections, want 1", got)
-	}
+	pushAll("at first", 1)
 	s.Next(apnstest.Answer{GoAway: apnstest.GoAwayPerhaps})
 	refusal(t, w.Wake(t.Context(), to, wakeup()))
-	pushAll()
-	if got := s.Connections(); got != 2 {
-		t.Errorf("%d connections after one was lost, want 2", got)
+	pushAll("after one was lost", 2)
+	s.Next(apnstest.Answer{GoAway: apnstest.GoAwayAfterwards})
+	if err := w.Wake(t.Context(), to, wakeup()); err != nil {
+		t.Fatal(err)
 	}
-	if got := len(s.Taken()); got != 200 {
-		t.Errorf("%d pushes were taken, want 200", got)
+	for look := time.Tick(time.Millisecond); w.Known(); {
+		<-look
+	}
+	pushAll("after one was ended", 3)
+}
+
+// Pushes that all find the connection gone do not each open another.
+func TestBurstOpensOneConnection(t *testing.T) {
+	s, w, to := start(t)
+	w.SetKnown()
+	var pushing sync.WaitGroup
+	for range 16 {
+		// The fake takes one at first; what becomes of the others does not matter.
+		pushing.Go(func() { w.Wake(t.Context(), to, wakeup()) })
+	}
+	pushing.Wait()
+	if got := s.Connections(); got != 1 {
+		t.Errorf("%d connections, want 1", got)
 	}
 }
 
@@ -302,12 +325,19 @@ func TestStrangers(t *testing.T) {
 	plain.Config.ErrorLog = log.New(io.Discard, "", 0)
 	plain.StartTLS() // speaks HTTP/1.1 alone
 	defer plain.Close()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: plain.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go http.Serve(listener, plain.Config.Handler) // ends with the listener
+	known := plain.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	for name, change := range map[string]func(*apns.Config){
 		"nobody":              func(c *apns.Config) { c.Endpoint = "https://127.0.0.1:1" },
 		"unknown certificate": func(c *apns.Config) { c.Roots = nil },
-		"HTTP/1.1": func(c *apns.Config) {
-			c.Endpoint = plain.URL
-			c.Roots = plain.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+		"HTTP/1.1":            func(c *apns.Config) { c.Endpoint, c.Roots = plain.URL, known },
+		"HTTP/1.1 without ALPN": func(c *apns.Config) {
+			c.Endpoint, c.Roots = "https://"+listener.Addr().String(), known
 		},
 	} {
 		c := config(s)
@@ -319,6 +349,9 @@ func TestStrangers(t *testing.T) {
 		}
 		if strings.Contains(got.Error(), token) || strings.Contains(got.Error(), "/3/device") {
 			t.Errorf("the error gives the token away: %v", got)
+		}
+		if errors.Unwrap(got.Err) != nil {
+			t.Errorf("Wake through %s = %#v, which a caller may take for an error of its own", name, got.Err)
 		}
 	}
 	if got := s.Pushes(); len(got) != 0 {

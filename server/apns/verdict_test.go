@@ -115,6 +115,7 @@ func TestAnswerThatIsNoJSONKeepsItsStatus(t *testing.T) {
 		{500, "<html>oops</html>", approval.WakeLater, "APNs: status 500 without a reason"},
 		{502, "", approval.WakeLater, "APNs: status 502 without a reason"},
 		{503, strings.Repeat("long ", 1<<20), approval.WakeLater, "APNs: status 503 without a reason"},
+		{500, `{"reason":"InternalServerError","x":"` + strings.Repeat("x", 4<<10) + `"}`, approval.WakeLater, "APNs: status 500 without a reason"},
 		{429, "slow down", approval.WakeLater, "APNs: status 429 without a reason"},
 		{403, "no", approval.WakeBroken, "APNs: status 403 without a reason"},
 		{410, `{"reason":"Unregistered","timestamp":"yesterday"}`, approval.WakeDead, "APNs: status 410 without a reason"},

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/countersignd/countersign/server/apns/apnstest"
 )
 
@@ -61,7 +59,7 @@ func send(t *testing.T, client *http.Client, r *http.Request) (int, string) {
 
 // newConnection returns a client with a connection of its own.
 func newConnection(s *apnstest.Server) *http.Client {
-	return &http.Client{Transport: &http2.Transport{TLSClientConfig: clientTLS(s)}}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(s), ForceAttemptHTTP2: true}}
 }
 
 const goodPayload = `{"aps":{"alert":"Hello"}}`

@@ -18,7 +18,6 @@ import (
 	"github.com/sideshow/apns2"
 	"github.com/sideshow/apns2/payload"
 	"github.com/sideshow/apns2/token"
-	"golang.org/x/net/http2"
 
 	"github.com/countersignd/countersign/server/apns/apnstest"
 )
@@ -33,7 +32,7 @@ func TestForeignSenderAPNS2(t *testing.T) {
 	}
 	client := apns2.NewTokenClient(&token.Token{AuthKey: key, KeyID: apnstest.KeyID, TeamID: apnstest.Team})
 	client.Host = s.URL
-	client.HTTPClient.Transport = &http2.Transport{TLSClientConfig: clientTLS(s)}
+	client.HTTPClient.Transport = &http.Transport{TLSClientConfig: clientTLS(s), ForceAttemptHTTP2: true}
 	device, lost := s.Device(apnstest.Topic), s.Device(apnstest.Topic)
 	gone := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	s.Lose(lost, "Unregistered", gone)
