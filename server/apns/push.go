@@ -87,7 +87,9 @@ func (w *Waker) try(ctx context.Context, n *apns2.Notification) (*exchange, erro
 
 // enter waits until a push may be sent. Until APNs has taken the provider's token on
 // a connection, it takes one push at a time there; who sends more at once makes the
-// transport open a connection for each, and APNs takes that for an attack.
+// transport open a connection for each, and APNs takes that for an attack. What is not
+// seen here is a connection that APNs ends while pushes are under way on it: those that
+// come meanwhile go to the next one together, and may need more than one.
 func (w *Waker) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case w.slots <- struct{}{}:

@@ -191,6 +191,27 @@ func TestOneConnectionForManyPushes(t *testing.T) {
 	pushAll("after one was ended", 3)
 }
 
+// A provider that APNs refuses stays unknown to it.
+func TestRefusedProviderGoesOneByOne(t *testing.T) {
+	s := apnstest.Start(t)
+	c := config(s)
+	c.KeyID = "XXXXXXXXXX"
+	w := newWaker(t, c)
+	var pushing sync.WaitGroup
+	for range 100 {
+		pushing.Go(func() {
+			err := w.Wake(t.Context(), approval.PushAddress{Token: s.Device(apnstest.Topic)}, wakeup())
+			if refused, ok := errors.AsType[*approval.WakeError](err); !ok || refused.Verdict != approval.WakeBroken {
+				t.Errorf("Wake = %v, want it refused for good", err)
+			}
+		})
+	}
+	pushing.Wait()
+	if got := s.Connections(); got != 1 {
+		t.Errorf("%d connections, want 1", got)
+	}
+}
+
 // Pushes that all find the connection gone do not each open another.
 func TestBurstOpensOneConnection(t *testing.T) {
 	s, w, to := start(t)

@@ -18,7 +18,6 @@ func newTransport(roots *x509.CertPool, l *lineState) *http.Transport {
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			l.begin()
 			conn, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err
@@ -67,12 +66,6 @@ func (l *lineState) isKnown() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.known
-}
-
-func (l *lineState) begin() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.known = false
 }
 
 func (l *lineState) end() {
