@@ -350,8 +350,10 @@ func TestStrangers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var serving sync.WaitGroup
+	serving.Go(func() { http.Serve(listener, plain.Config.Handler) })
+	defer serving.Wait()
 	defer listener.Close()
-	go http.Serve(listener, plain.Config.Handler) // ends with the listener
 	known := plain.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	for name, change := range map[string]func(*apns.Config){
 		"nobody":              func(c *apns.Config) { c.Endpoint = "https://127.0.0.1:1" },
