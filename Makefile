@@ -55,7 +55,7 @@ install-server:
 demo: build
 	@go build -o .tools/demo ./internal/demo && .tools/demo
 
-test: test-packages
+test: test-packages .tools/apns-sender
 	go test -race -shuffle=on -timeout=15m ./...
 	@$(MAKE) --no-print-directory test-desktop
 
@@ -133,3 +133,9 @@ desktop-test-packages: desktop-packages
 	@mkdir -p .tools
 	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
 	npm ci --prefix "$$dir" --no-audit --no-fund --loglevel=error && mv "$$dir"/node_modules/@bufbuild/buf-*/bin/buf $@ && touch $@
+
+# A sender of pushes that checks the APNs of the tests.
+.tools/apns-sender: tools/apns-sender/package.json tools/apns-sender/package-lock.json
+	@mkdir -p .tools
+	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
+	npm ci --prefix "$$dir" --ignore-scripts --no-audit --no-fund --loglevel=error && rm -rf $@ && mv "$$dir" $@

@@ -73,7 +73,8 @@ var importRules = []importRule{{
 	why:  "test kits are for tests",
 	from: func(f goFile) bool { return !f.test && !within(f.dir, "internal/countersigntest") },
 	allow: func(p string) bool {
-		return p != "./server/approval/storetest" && p != "./internal/countersigntest" && p != "./server/webpush/webpushtest"
+		return p != "./server/approval/storetest" && p != "./server/apns/apnstest" && p != "./server/webpush/webpushtest" &&
+			p != "./internal/countersigntest"
 	},
 }}
 
@@ -210,6 +211,8 @@ func TestImportsFindsBadOnes(t *testing.T) {
 			[]string{"internal/code/c.go imports ./server/approval: " + shared}},
 		{"a program rests on a test kit", tree{"server/cmd/countersign-server/main.go": file("main", "./server/approval/storetest")},
 			[]string{"server/cmd/countersign-server/main.go imports ./server/approval/storetest: " + kits}},
+		{"a program rests on the tests' APNs", tree{"server/apns/a.go": file("apns", "./server/apns/apnstest")},
+			[]string{"server/apns/a.go imports ./server/apns/apnstest: " + kits}},
 		{"all as it should be", tree{
 			"device-agent/agent/a.go":              file("agent", "./internal/statement", "./proto/countersign/v1"),
 			"device-agent/agent/a_test.go":         file("agent", "./internal/countersigntest"),

@@ -21,6 +21,7 @@ var modules = map[string]string{
 	"golang.org/x/text":                         "Unicode normalization of what people are shown",
 	"rsc.io/qr":                                 "the QR code of an invitation",
 	"filippo.io/age":                            "keys on disk under a passphrase",
+	"github.com/sideshow/apns2":                 "wake-ups through Apple's push notification service",
 	"golang.org/x/mod":                          "the Merkle tree over the record (sumdb/tlog)",
 	"github.com/prometheus/client_golang":       "metrics",
 	"golang.org/x/net":                          "a listener with a bounded number of connections; raw HTTP/2 frames, in tests of the transport's edge; raised for what pins an older one",
@@ -36,6 +37,7 @@ var modules = map[string]string{
 	"filippo.io/hpke":                    "filippo.io/age",
 	"github.com/beorn7/perks":            "client_golang",
 	"github.com/cespare/xxhash/v2":       "client_golang",
+	"github.com/golang-jwt/jwt/v4":       "apns2; raised for the vulnerabilities of what it pins",
 	"github.com/munnerz/goautoneg":       "client_golang",
 	"github.com/prometheus/client_model": "client_golang",
 	"github.com/prometheus/common":       "client_golang",
@@ -115,12 +117,20 @@ func moduleComplaints(goMod string, allowed map[string]string) []string {
 	return complaints
 }
 
+// raisedHere is the same for this module.
+var raisedHere = []string{"github.com/golang-jwt/jwt/v4 v4.5.2", "golang.org/x/net v0.62.0", "golang.org/x/text v0.43.0"}
+
 func TestModules(t *testing.T) {
 	tr := loadTree(t)
 	if !strings.HasPrefix(tr["go.mod"], "module "+module+"\n") {
 		t.Fatalf("go.mod is not that of %s", module)
 	}
 	expectNone(t, moduleComplaints(tr["go.mod"], modules))
+	for _, want := range raisedHere {
+		if !strings.Contains(tr["go.mod"], "\t"+want) {
+			t.Errorf("go.mod does not require %s", want)
+		}
+	}
 }
 
 func TestModulesFindsBadOnes(t *testing.T) {

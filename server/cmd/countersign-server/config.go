@@ -37,6 +37,7 @@ type settings struct {
 	LogFormat         string         `toml:"log_format" kong:"-"`
 	LogLevel          string         `toml:"log_level" placeholder:"LEVEL" help:"debug, info, warn or error. Default: info."`
 	Limits            limitsSettings `toml:"limits" embed:"" prefix:"limit-"`
+	APNs              apnsSettings   `toml:"apns" embed:"" prefix:"apns-"`
 
 	WebPush       webPushSettings `toml:"web_push" embed:"" prefix:"web-push-"`
 	NewWebPushKey bool            `toml:"-" name:"accept-new-web-push-key" help:"Start although the Web Push key is another than before: no device can be woken through Web Push until it has subscribed anew."`
@@ -98,6 +99,7 @@ func (s settings) over(base settings) settings {
 			DeviceConnections:      cmp.Or(s.Limits.DeviceConnections, base.Limits.DeviceConnections),
 			ApplicationConnections: cmp.Or(s.Limits.ApplicationConnections, base.Limits.ApplicationConnections),
 		},
+		APNs: s.APNs.over(base.APNs),
 	}
 }
 
@@ -149,6 +151,9 @@ func (s settings) check() error {
 	}
 	if host, _, err := net.SplitHostPort(s.ObserveListen); s.ObserveListen != "" && (err != nil || host == "") {
 		return fmt.Errorf("observe_listen is %q, want host:port with the host, since anybody who reaches it is answered: 127.0.0.1:9464, or an address of a private network", s.ObserveListen)
+	}
+	if err := s.APNs.check(); err != nil {
+		return err
 	}
 	if s.PublicAddress != "" {
 		return checkPublicAddress(s.PublicAddress)

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/countersignd/countersign/server/apns/apnstest"
 )
 
 func TestMain(m *testing.M) {
@@ -31,7 +33,11 @@ func TestMain(m *testing.M) {
 //	code N ARGS     runs countersign-server, which must exit with code N
 //	mode FILE MODE  compares the permissions of a file
 //	size FILE N     compares the size of a file
+//
+// $APNS is an APNs, apns.p8 the key it knows, and $SSL_CERT_FILE what its certificate
+// is checked with.
 func TestScripts(t *testing.T) {
+	push := apnstest.Start(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -46,7 +52,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("GORACE", noPause)
 			env.Values["server"] = &process{}
-			return nil
+			env.Setenv("APNS", push.URL)
+			env.Setenv("SSL_CERT_FILE", filepath.Join(dir, "roots.pem"))
+			return errors.Join(
+				os.WriteFile(env.Getenv("SSL_CERT_FILE"), push.RootsPEM(), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "apns.p8"), push.KeyPEM(), 0o600),
+			)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start,
@@ -79,7 +90,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	p := ts.Value("server").(*process)
 	p.log.Reset()
 	p.cmd = exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
-	p.cmd.Env = append(os.Environ(), "COUNTERSIGN_DATA_DIR="+ts.Getenv("DIR"), "GORACE="+noPause)
+	p.cmd.Env = append(os.Environ(), "COUNTERSIGN_DATA_DIR="+ts.Getenv("DIR"), "GORACE="+noPause, "SSL_CERT_FILE="+ts.Getenv("SSL_CERT_FILE"))
 	p.cmd.Dir = ts.Getenv("WORK")
 	p.cmd.Stderr = &p.log
 	out, err := p.cmd.StdoutPipe()

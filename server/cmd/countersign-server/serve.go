@@ -50,6 +50,8 @@ on standard output. With --json-log, the line of the log whose msg is "serving" 
 
 The TOML file has the same settings as the flags, with these names: data_dir, listen, public_address, observe_listen, tls_certificate, tls_key, tls_roots ("pin" or "system"), devices_per_account, min_free (in MiB), recovery_wait (such as "24h"), log_format ("text" or "json"), log_level, and a table [limits] with accept_rate, source_rate, strangers, strangers_per_source, stranger_call_rate, device_connections, application_connections. A setting that is unknown is refused.
 
+A table [apns] wakes Apple devices: key_file, key_id, team, topic, environment ("production" or "sandbox"), and endpoint, which only a gateway needs.
+
 A table [web_push] wakes devices through Web Push and UnifiedPush: contact, and allow (a list).`
 }
 
@@ -165,7 +167,7 @@ func openBroker(ctx context.Context, s settings, d dataDir, all *secrets, store 
 	if err != nil {
 		return nil, err
 	}
-	wake, err := wakers(s, all, log)
+	wake, err := wakers(ctx, s, all, log)
 	if err != nil {
 		return nil, err
 	}
