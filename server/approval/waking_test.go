@@ -22,11 +22,18 @@ import (
 // A pushFake is a push service. It refuses what no service would take, keeps
 // what it was handed, and answers as it is told.
 type pushFake struct {
-	answer func(approval.Wakeup) error // nil takes all
-	hang   bool                        // no answer comes
+	hang bool // no answer comes
 
 	mu     sync.Mutex
+	answer func(approval.Wakeup) error // nil takes all
 	handed []handed
+}
+
+// answers changes what the service answers.
+func (f *pushFake) answers(answer func(approval.Wakeup) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
 }
 
 type handed struct {
@@ -50,15 +57,16 @@ func (f *pushFake) Wake(ctx context.Context, to approval.PushAddress, w approval
 	}
 	f.mu.Lock()
 	f.handed = append(f.handed, handed{time.Now(), to.Token, w})
+	answer := f.answer
 	f.mu.Unlock()
 	if f.hang {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if f.answer == nil {
+	if answer == nil {
 		return nil
 	}
-	return f.answer(w)
+	return answer(w)
 }
 
 // got returns what was handed over until now, in words.
@@ -131,6 +139,7 @@ func (w *world) keepWaking() (stop func()) {
 		<-ended
 	}
 	w.t.Cleanup(stop)
+	synctest.Wait() // until it has looked at what is open
 	return stop
 }
 
@@ -279,9 +288,9 @@ func TestStateIsReadBeforeEachAttempt(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, files, mac, phone, f := pushed(t, storetest.NewMemory())
-				f.answer = func(approval.Wakeup) error {
+				f.answers(func(approval.Wakeup) error {
 					return &approval.WakeError{Verdict: approval.WakeLater, Why: "APNs: TooManyRequests", After: time.Minute}
-				}
+				})
 				w.keepWaking()
 				defer w.broker.WatchDevice(mac.id).Close()
 				s := w.begin(files, "ada")
@@ -305,9 +314,9 @@ func TestStateIsReadBeforeEachAttempt(t *testing.T) {
 func TestRetriesEndWithThePrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, files, _, phone, f := pushed(t, storetest.NewMemory())
-		f.answer = func(approval.Wakeup) error {
+		f.answers(func(approval.Wakeup) error {
 			return &approval.WakeError{Verdict: approval.WakeLater, Why: "APNs: 503"}
-		}
+		})
 		w.keepWaking()
 		s := w.begin(files, "ada")
 		time.Sleep(time.Hour)
@@ -363,13 +372,13 @@ func TestADeadRegistration(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, files, mac, phone, f := pushed(t, storetest.NewMemory())
 				registered := phone.self().Push.Registered
-				f.answer = func(approval.Wakeup) error {
+				f.answers(func(approval.Wakeup) error {
 					e := &approval.WakeError{Verdict: approval.WakeDead, Why: "APNs: Unregistered"}
 					if test.since != 0 {
 						e.Since = registered.Add(test.since)
 					}
 					return e
-				}
+				})
 				w.keepWaking()
 				defer w.broker.WatchDevice(mac.id).Close()
 				s := w.begin(files, "ada")
@@ -392,7 +401,7 @@ func TestADeadRegistration(t *testing.T) {
 				f.wantGot(t, "at the next sign-in", "ring 20abcdef")
 				// The same address, registered anew, is alive until the service says
 				// something of it.
-				f.answer = nil
+				f.answers(nil)
 				if d, err := phone.register("20abcdef"); err != nil || d.Push.Dead {
 					t.Fatalf("registering again = %+v, %v, want it alive", d.Push, err)
 				}
@@ -410,13 +419,9 @@ func TestABrokenServiceIsLeftAlone(t *testing.T) {
 		var log bytes.Buffer
 		w.config.Log = slog.New(slog.NewTextHandler(&log, nil))
 		w.restart()
-		broken := true
-		f.answer = func(approval.Wakeup) error {
-			if broken {
-				return &approval.WakeError{Verdict: approval.WakeBroken, Why: "APNs: InvalidProviderToken"}
-			}
-			return nil
-		}
+		f.answers(func(approval.Wakeup) error {
+			return &approval.WakeError{Verdict: approval.WakeBroken, Why: "APNs: InvalidProviderToken"}
+		})
 		stop := w.keepWaking()
 		defer w.broker.WatchDevice(mac.id).Close()
 		s := w.begin(files, "ada")
@@ -430,7 +435,7 @@ func TestABrokenServiceIsLeftAlone(t *testing.T) {
 		f.wantGot(t, "after 50 s", "ring 20abcdef")
 		time.Sleep(30 * time.Second)
 		f.wantGot(t, "after 80 s", "ring 20abcdef", "ring 20abcdef")
-		broken = false
+		f.answers(nil)
 		time.Sleep(70 * time.Second)
 		f.wantGot(t, "after it was mended", "ring 20abcdef", "ring 20abcdef", "ring 20abcdef")
 		if got := w.broker.PushServices(); got[0].Trouble != "" || phone.delivery(s.ID).Stage != approval.DeliveryPushed {
@@ -484,9 +489,9 @@ func TestA15NoAddressLeavesTheStore(t *testing.T) {
 		w.config.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		w.restart()
 		for _, verdict := range []approval.WakeVerdict{approval.WakeRefused, approval.WakeLater, approval.WakeBroken, approval.WakeDead} {
-			f.answer = func(approval.Wakeup) error {
+			f.answers(func(approval.Wakeup) error {
 				return &approval.WakeError{Verdict: verdict, Why: "APNs: no", Err: errors.New("POST /3/device/20abcdef")}
-			}
+			})
 			stop := w.keepWaking()
 			w.begin(files, "ada")
 			time.Sleep(20 * time.Minute)
