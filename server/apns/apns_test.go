@@ -280,7 +280,7 @@ func TestProbe(t *testing.T) {
 		c := config(s)
 		change(&c)
 		got := refusal(t, newWaker(t, c).Probe(t.Context()))
-		if got.Verdict != approval.WakeBroken || got.Why != "APNs: "+reason || got.Err == nil {
+		if got.Verdict != approval.WakeBroken || got.Why != "APNs: "+reason || got.Advice == "" {
 			t.Errorf("Probe = %v, verdict %d, want %s and what to do", got, got.Verdict, reason)
 		}
 	}

@@ -1,7 +1,6 @@
 package apns
 
 import (
-	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -77,10 +76,7 @@ func (x *exchange) verdict() error {
 		e.Why = "APNs: " + x.reason
 	}
 	if known, ok := reactions[x.reason]; ok {
-		e.Verdict = known.verdict
-		if known.advice != "" {
-			e.Err = errors.New(known.advice)
-		}
+		e.Verdict, e.Advice = known.verdict, known.advice
 	}
 	switch e.Verdict {
 	case approval.WakeLater:

@@ -71,7 +71,7 @@ func TestReactions(t *testing.T) {
 			if !got.Since.Equal(test.answer.Timestamp) {
 				t.Errorf("since %v, want %v", got.Since, test.answer.Timestamp)
 			}
-			if got.Verdict == approval.WakeBroken && got.Err == nil && !strings.HasSuffix(got.Why, "SomethingNew") {
+			if got.Verdict == approval.WakeBroken && got.Advice == "" && !strings.HasSuffix(got.Why, "SomethingNew") {
 				t.Errorf("Wake = %v, which does not say what to do", got)
 			}
 			if got := len(s.Pushes()) - before; got != 1 {
@@ -93,7 +93,7 @@ func TestLostDevices(t *testing.T) {
 		t.Errorf("Wake = %v, verdict %d since %v", got, got.Verdict, got.Since)
 	}
 	other := approval.PushAddress{Token: s.Device(apnstest.Other)}
-	if got := refusal(t, w.Wake(t.Context(), other, wakeup())); got.Verdict != approval.WakeRefused || got.Err == nil {
+	if got := refusal(t, w.Wake(t.Context(), other, wakeup())); got.Verdict != approval.WakeRefused || got.Advice == "" {
 		t.Errorf("Wake of another program's device = %v, verdict %d", got, got.Verdict)
 	}
 	nobody := approval.PushAddress{Token: strings.Repeat("ab", 32)}

@@ -88,6 +88,10 @@ type WakeError struct {
 	// Unregistered".
 	Why string
 
+	// Advice says what an administrator can do about it, or nothing; like Why it
+	// holds no address and no token.
+	Advice string
+
 	// After is how long the service asked to wait at least, with WakeLater; 0 if
 	// it did not say.
 	After time.Duration
@@ -96,14 +100,18 @@ type WakeError struct {
 	// newer is another, and alive. Zero if the service did not say.
 	Since time.Time
 
-	Err error // what is behind it, if anything
+	Err error // what is behind it, if anything; it may name the address
 }
 
 func (e *WakeError) Error() string {
-	if e.Err == nil {
-		return e.Why
+	words := e.Why
+	if e.Advice != "" {
+		words += ": " + e.Advice
 	}
-	return fmt.Sprintf("%s: %v", e.Why, e.Err)
+	if e.Err != nil {
+		words += fmt.Sprintf(": %v", e.Err)
+	}
+	return words
 }
 
 func (e *WakeError) Unwrap() error { return e.Err }

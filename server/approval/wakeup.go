@@ -146,7 +146,7 @@ func (b *Broker) notTaken(ctx context.Context, q *wakeQueue, t *wakeTask, over b
 	b.noteWake(t, over, to, why)
 	if refused.Verdict == WakeBroken {
 		if q.broke(why, now) {
-			b.log.Error("a push service refuses this server: no device is woken through it before this is mended", "service", q.service, "error", refused)
+			b.log.Error("a push service refuses this server: no device is woken through it before this is mended", "service", q.service, "why", why, "advice", refused.Advice)
 		}
 		return now.Add(brokenPause + pauseBefore(0, 0))
 	}
