@@ -11,7 +11,6 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
-	"github.com/countersignd/countersign/internal/text"
 )
 
 // A Sheet is what is in the agent's other window, from the top down: words, fields to
@@ -56,16 +55,15 @@ func (s *Sheet) Strong(key string, values ...string) {
 	s.page.gap(8)
 }
 
-// Told adds a line in the agent's own words, such as an error. It may hold what the
-// server or others said.
-func (s *Sheet) Told(words string) {
-	s.page.say(style{size: 15, color: s.page.palette.danger}, text.Escape(words))
+// Trouble adds what is wrong. dir is the directory of this device.
+func (s *Sheet) Trouble(err error, dir string) {
+	s.page.trouble(15, err, dir)
 	s.page.gap(8)
 }
 
-// Quiet adds a line in the agent's own words that is no cause for concern.
+// Quiet adds a line that is no cause for concern: a message as it was said, or a time.
 func (s *Sheet) Quiet(words string) {
-	s.page.say(style{size: 14, color: s.page.palette.muted}, text.Escape(words))
+	s.page.say(style{size: 14, color: s.page.palette.muted}, words)
 	s.page.gap(8)
 }
 
@@ -77,6 +75,16 @@ func (s *Sheet) Field(key, value string) {
 // Named adds a label and a name that somebody chose.
 func (s *Sheet) Named(key, name, note string) {
 	s.page.field(style{size: 18, bold: true, color: s.page.palette.text}, s.page.messages.Say(key), stranger(name), note)
+}
+
+// Item adds a label and what somebody else wrote, in smaller letters, or the message for
+// what is not known.
+func (s *Sheet) Item(key, words, unknown, note string) {
+	value := s.page.messages.Say(unknown)
+	if words != "" {
+		value = stranger(words)
+	}
+	s.page.field(style{size: 15, color: s.page.palette.text}, s.page.messages.Say(key), value, note)
 }
 
 // Fingerprint adds the words of a key, to be compared on two screens.

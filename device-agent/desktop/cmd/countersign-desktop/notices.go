@@ -20,6 +20,7 @@ func (h *home) tell() {
 		return
 	}
 	h.telling = true
+	h.tellings++
 	h.turnTo(func(s *window.Sheet) {
 		h.kept = true
 		s.Title("news.title")
@@ -73,7 +74,7 @@ func (h *home) notice(s *window.Sheet, n *countersignv1.Notice) {
 	s.Strong(key)
 	if n.GetDeviceId() != "" {
 		note := ""
-		if n.GetDeviceId() == h.d.agent.State().Device {
+		if n.GetDeviceId() == h.d.state.Device {
 			note = h.d.messages.Say("devices.this")
 		}
 		s.Named("field.device", n.GetDeviceName(), note)

@@ -56,7 +56,10 @@ func (t *tray) draw() {
 	if d.agent != nil {
 		items = append(items,
 			fyne.NewMenuItem(d.messages.Say("home.code"), d.getCode),
-			fyne.NewMenuItem(d.messages.Say("home.devices"), func() { d.home.open(""); d.home.listDevices() }))
+			fyne.NewMenuItem(d.messages.Say("home.devices"), func() { d.home.open(""); d.home.listDevices() }),
+			fyne.NewMenuItem(d.messages.Say("home.recent"), func() { d.home.open(""); d.home.listRecent() }),
+			fyne.NewMenuItem(d.messages.Say("home.recovery"), func() { d.home.open(""); d.home.turnTo(d.home.renew) }),
+			fyne.NewMenuItem(d.messages.Say("home.test"), d.home.tryThis))
 	}
 	items = append(items,
 		fyne.NewMenuItem(d.messages.Say("home.open"), func() { d.home.open("") }),
