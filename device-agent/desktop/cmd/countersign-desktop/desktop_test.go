@@ -134,19 +134,28 @@ func TestFirstStartByKeyboard(t *testing.T) {
 
 // TestEscapePutsAway decides nothing: the prompt comes back when it is asked for.
 func TestEscapePutsAway(t *testing.T) {
-	r, _ := enrolled(t)
+	r := newRoom(t)
+	r.bus()
+	r.dunst()
+	r.run("countersign-agent", "enroll", r.invite(), "--name", "Ada's desktop", "--kind", "desktop")
+	r.start("countersign-desktop", "--hidden")
 	signIn := r.signIn()
 	id := r.await(promptTitle)
+	r.until("the notification", func() bool { return r.displayed() == "1" })
 	r.run("xdotool", "windowfocus", "--sync", id)
 	settle()
 	r.key("Escape")
 	r.until("the window to go", func() bool { return r.find(promptTitle) == "" })
+	r.until("the notification to go", func() bool { return r.displayed() == "0" })
 	if got := signIn.text(); strings.Contains(got, "denied") || strings.Contains(got, "approved") {
 		t.Fatalf("Escape decided:\n%s", got)
 	}
 	r.run("countersign-desktop") // started again, it brings back what was put away
 	r.await(promptTitle)
 	settle()
+	if got := r.displayed(); got != "0" {
+		t.Errorf("%s notifications came back with it, want 0", got)
+	}
 	r.click(id, denyAt)
 	signIn.await(`denied`)
 }
