@@ -62,6 +62,7 @@ func newDesktop(dir string, opened <-chan string) *desktopAgent {
 	d.notes = d.newNotifications()
 	d.home = newHome(d)
 	d.tray = newTray(d)
+	d.tray.draw() // the toolkit shows a tray icon only if there is one before it runs
 	return d
 }
 
