@@ -67,6 +67,9 @@ func (m *Messages) tellings(err error, dir string) []telling {
 	return all
 }
 
+// Reason says in one sentence what is wrong.
+func (m *Messages) Reason(err error) string { return m.tellings(err, "")[0].words }
+
 // refusal returns the message for a reason of the server's.
 func (m *Messages) refusal(reason countersignv1.ErrorReason) string {
 	key := "refused." + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(reason.String(), "ERROR_REASON_")), "_", "-")
