@@ -26,7 +26,7 @@ type Sheet struct {
 // The size of the window with the sheets. What is longer is scrolled.
 const (
 	sheetWidth = 520
-	sheetHigh  = 620
+	sheetHigh  = 660
 )
 
 // NewSheet returns an empty sheet.
@@ -172,13 +172,17 @@ func (s *Sheet) Buttons(buttons ...Button) {
 
 // Content returns what belongs into the window.
 func (s *Sheet) Content() fyne.CanvasObject {
+	s.scroll.Content = s.Paper()
+	s.scroll.SetMinSize(fyne.NewSize(sheetWidth, sheetHigh))
+	return s.scroll
+}
+
+// Paper returns all of the sheet, at its full length.
+func (s *Sheet) Paper() fyne.CanvasObject {
 	high := max(s.page.y+margin, sheetHigh)
 	back := canvas.NewRectangle(s.page.palette.background)
 	back.Resize(fyne.NewSize(sheetWidth, high))
-	paper := container.New(fixed{fyne.NewSize(sheetWidth, high)}, append([]fyne.CanvasObject{back}, s.page.objects...)...)
-	s.scroll.Content = paper
-	s.scroll.SetMinSize(fyne.NewSize(sheetWidth, sheetHigh))
-	return s.scroll
+	return container.New(fixed{fyne.NewSize(sheetWidth, high)}, append([]fyne.CanvasObject{back}, s.page.objects...)...)
 }
 
 // reveal scrolls to a button that the keyboard has come to.

@@ -27,6 +27,7 @@ const callTimeout = 15 * time.Second
 // calls to the server happens on the toolkit's goroutine.
 type desktopAgent struct {
 	dir      string
+	host     string // what to call this device, unless the person has a better name
 	opened   <-chan string
 	app      fyne.App
 	messages *window.Messages
@@ -52,7 +53,7 @@ type desktopAgent struct {
 }
 
 func newDesktop(dir string, opened <-chan string) *desktopAgent {
-	d := &desktopAgent{dir: dir, opened: opened, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
+	d := &desktopAgent{dir: dir, host: hostName(), opened: opened, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
 	d.app = app.NewWithID(program)
 	d.app.SetIcon(icon)
 	d.app.Settings().SetTheme(window.NewTheme())

@@ -110,16 +110,18 @@ func (h *home) drawIfChanged() {
 
 // fail shows what went wrong, and what to do.
 func (h *home) fail(err error) {
-	h.turnTo(func(s *window.Sheet) {
-		s.Title("home.failed")
-		h.trouble(s, err)
-		if h.d.agent != nil {
-			s.Buttons(window.Button{Label: "home.back", Do: func() { h.turnTo(h.status) }})
-		} else {
-			s.Buttons(window.Button{Label: "home.again", Do: h.d.start}, h.quit())
-		}
-	})
+	h.turnTo(func(s *window.Sheet) { h.failed(s, err) })
 	h.open("")
+}
+
+func (h *home) failed(s *window.Sheet, err error) {
+	s.Title("home.failed")
+	h.trouble(s, err)
+	if h.d.agent != nil {
+		s.Buttons(h.back())
+	} else {
+		s.Buttons(window.Button{Label: "home.again", Do: h.d.start}, h.quit())
+	}
 }
 
 // notMe says what "this wasn't me" means for a password.
@@ -212,7 +214,6 @@ func (h *home) status(s *window.Sheet) {
 	case screen.Connected:
 		s.Strong("status.connected")
 		s.Say("status.connected.more")
-		s.Quiet(d.messages.Say("status.connected-to", "server", d.state.Server))
 		if n := screen.Why.Unshown; n > 0 {
 			s.Strong("status.unshown", "n", strconv.Itoa(n))
 		}

@@ -21,35 +21,38 @@ func (h *home) tell() {
 	}
 	h.telling = true
 	h.tellings++
-	h.turnTo(func(s *window.Sheet) {
-		h.kept = true
-		s.Title("news.title")
-		for i, n := range notices {
-			if i > 0 {
-				s.Rule()
-			}
-			h.notice(s, n)
-		}
-		s.Rule()
-		read := window.Button{Label: "news.read", Do: func() {
-			h.telling = false
-			for _, n := range notices {
-				h.told[idOf(n)] = true // until the agent says the same
-			}
-			if err := h.d.agent.NoticesShown(notices...); err != nil {
-				h.leave(func() { h.fail(err) })
-				return
-			}
-			h.leave(func() { h.turnTo(h.status) })
-		}}
-		devices := read
-		devices.Label, devices.Do = "home.devices", func() { read.Do(); h.listDevices() }
-		s.Buttons(devices, read)
-	})
+	h.turnTo(func(s *window.Sheet) { h.notices(s, notices) })
 	if !h.visible {
 		h.visible = true
 		h.window.Show()
 	}
+}
+
+// notices tells them. Only its own buttons leave the sheet.
+func (h *home) notices(s *window.Sheet, notices []*countersignv1.Notice) {
+	h.kept = true
+	s.Title("news.title")
+	for i, n := range notices {
+		if i > 0 {
+			s.Rule()
+		}
+		h.notice(s, n)
+	}
+	s.Rule()
+	read := window.Button{Label: "news.read", Do: func() {
+		h.telling = false
+		for _, n := range notices {
+			h.told[idOf(n)] = true // until the agent says the same
+		}
+		if err := h.d.agent.NoticesShown(notices...); err != nil {
+			h.leave(func() { h.fail(err) })
+			return
+		}
+		h.leave(func() { h.turnTo(h.status) })
+	}}
+	devices := read
+	devices.Label, devices.Do = "home.devices", func() { read.Do(); h.listDevices() }
+	s.Buttons(devices, read)
 }
 
 // A noticeID tells notices from each other. The number alone does not, once a server

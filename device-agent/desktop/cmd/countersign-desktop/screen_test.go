@@ -25,6 +25,7 @@ const patience = time.Minute
 var bin string // where the three programs are
 
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // sheets say when things were
 	dir, err := os.MkdirTemp("", "countersign-desktop")
 	if err == nil {
 		err = buildAll(dir)

@@ -36,10 +36,10 @@ func (h *home) first(s *window.Sheet) {
 	s.Buttons(window.Button{Label: "first.use-invitation", Do: func() { h.prepare(h.invitation("", nil)) }})
 	s.Rule()
 	s.Say("first.ask")
-	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.prepare(h.ask(byDevice, agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.prepare(h.ask(byDevice, agent.Asking{Name: h.d.host}, nil)) }})
 	s.Rule()
 	s.Say("first.recovery")
-	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.prepare(h.ask(byRecovery, agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.prepare(h.ask(byRecovery, agent.Asking{Name: h.d.host}, nil)) }})
 	s.Rule()
 	s.Buttons(h.quit())
 }
@@ -78,7 +78,7 @@ func (h *home) invitation(link string, problem error) func(*window.Sheet) {
 		}
 		l := s.Entry("invitation.label", link, false)
 		l.SetPlaceHolder("countersign://…")
-		name := s.Entry("first.name", hostName(), false)
+		name := s.Entry("first.name", h.d.host, false)
 		passphrase := s.Entry(h.sayPlace(s), "", true)
 		s.Buttons(h.start(), window.Button{Label: "invitation.do", Do: func() {
 			parsed, err := invitation.Parse(strings.TrimSpace(l.Text))
