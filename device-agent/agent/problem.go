@@ -82,7 +82,7 @@ func problemsIn(err error) []Problem {
 		return []Problem{{Kind: OtherServer, Key: e.Got}}
 	case *problemError:
 		if besides[e.problem.Kind] {
-			return append(problemsIn(e.err), e.problem)
+			return append(ProblemsOf(e.err), e.problem)
 		}
 		return []Problem{e.problem}
 	case *explained:
