@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.tools:$(PATH)
 APT_PACKAGES :=
 # What the agent with a window is built with, and tested with.
 DESKTOP_BUILD_PACKAGES := gcc libgl1-mesa-dev xorg-dev libxkbcommon-dev libwayland-dev
-DESKTOP_TEST_PACKAGES := xvfb libgl1-mesa-dri xdotool xclip desktop-file-utils swtpm gnome-keyring dbus
+DESKTOP_TEST_PACKAGES := xvfb libgl1-mesa-dri xdotool xclip desktop-file-utils swtpm gnome-keyring dbus dunst
 # How long make fuzz spends on each target.
 FUZZTIME := 30s
 
