@@ -43,6 +43,7 @@ func TestS1ThroughTheWindow(t *testing.T) {
 	signIn := r.signIn()
 	id := r.await(promptTitle)
 	settle()
+	signIn.await(`shown on 1 device`)
 	if got := r.focused(); got != home {
 		t.Errorf("the keyboard is in window %s, want it to stay in %s", got, home)
 	}

@@ -62,9 +62,10 @@ func (h *home) devices(s *window.Sheet, devices []*countersignv1.Device) {
 				s.Field("devices.revoked", local(d.GetRevokeTime()))
 				continue
 			}
-			buttons := []window.Button{
-				{Label: "devices.test", Do: func() { h.try(d.GetId(), d.GetName()) }},
-				{Label: "devices.revoke", Do: func() { h.turnTo(func(s *window.Sheet) { h.revoke(s, d) }) }},
+			buttons := []window.Button{{Label: "devices.revoke", Do: func() { h.turnTo(func(s *window.Sheet) { h.revoke(s, d) }) }}}
+			if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
+				test := window.Button{Label: "devices.test", Do: func() { h.try(d.GetId(), d.GetName()) }}
+				buttons = append([]window.Button{test}, buttons...)
 			}
 			if d.GetId() == self {
 				rename := window.Button{Label: "devices.rename", Do: func() { h.turnTo(h.rename) }}

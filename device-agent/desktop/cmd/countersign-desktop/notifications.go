@@ -80,7 +80,8 @@ func (d *desktopAgent) notePressed(about string) {
 
 // noted takes whether there is a service for notifications.
 func (d *desktopAgent) noted(err error) {
-	if d.notesErr = err; d.home.live {
+	changed := (err == nil) != (d.notesErr == nil)
+	if d.notesErr = err; changed && d.home.live {
 		d.home.draw()
 	}
 }

@@ -80,7 +80,7 @@ func (h *home) recentSignIn(s *window.Sheet, r *countersignv1.RecentSignIn) {
 	for i, d := range r.GetDeliveries() {
 		label := "recent.reached"
 		if i > 0 {
-			label = "recent.reached-too"
+			label = ""
 		}
 		s.Item(label, d.GetDeviceName(), "unknown.device", h.progress(d))
 	}
