@@ -145,7 +145,7 @@ type Button struct {
 // Buttons adds buttons beside each other.
 func (s *Sheet) Buttons(buttons ...Button) {
 	objects := make([]fyne.CanvasObject, len(buttons))
-	s.page.gap(6)
+	s.page.gap(4)
 	y := s.page.y
 	for i, b := range buttons {
 		press := func() {
@@ -167,7 +167,7 @@ func (s *Sheet) Buttons(buttons ...Button) {
 		objects[i] = c
 	}
 	s.page.sideBySide(46, objects...)
-	s.page.gap(12)
+	s.page.gap(8)
 }
 
 // Content returns what belongs into the window.

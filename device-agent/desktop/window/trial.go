@@ -3,6 +3,9 @@ package window
 import (
 	"strings"
 
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/canvas"
+
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
 )
@@ -11,6 +14,10 @@ import (
 // place, no Allow.
 func (f *Face) test(v desk.View) *page {
 	p := f.page()
+	frame := canvas.NewRectangle(nil)
+	frame.StrokeColor, frame.StrokeWidth = f.palette.border, 4
+	frame.Resize(fyne.NewSize(faceWidth, testHigh))
+	p.objects = append(p.objects, frame)
 	say := f.messages.Say
 	p.say(style{size: 22, bold: true, color: f.palette.text}, say("test.title"))
 	p.gap(8)
