@@ -63,6 +63,22 @@ func TestS1ThroughTheWindow(t *testing.T) {
 	}
 	signIn.await(`signed in as ada`)
 	r.until("the window to go, as the code was used", func() bool { return r.find(codeTitle) == "" })
+	// The same requester asks again, for what was put away: it comes up again, and does
+	// not take the keyboard.
+	r.signIn()
+	r.await(promptTitle)
+	r.run("xdotool", "windowfocus", "--sync", id)
+	settle()
+	r.key("Escape")
+	r.until("the window to go, as it was put away", func() bool { return r.find(promptTitle) == "" })
+	r.run("xdotool", "windowfocus", "--sync", home)
+	time.Sleep(11 * time.Second) // the server lets it ring again after 10
+	r.signIn()
+	r.await(promptTitle)
+	settle()
+	if got := r.focused(); got != home {
+		t.Errorf("rung again, the keyboard is in window %s, want it to stay in %s", got, home)
+	}
 }
 
 // TestClickInTheFirstMomentDecidesNothing clicks on Allow the moment the window is
