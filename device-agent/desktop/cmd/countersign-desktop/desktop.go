@@ -269,7 +269,7 @@ func (d *desktopAgent) refresh() {
 	d.tray.draw()
 	d.home.tell()
 	d.home.drawIfChanged()
-	d.notify(now)
+	d.notes.Show(d.notifications(now)...)
 }
 
 // answer hands in an answer.

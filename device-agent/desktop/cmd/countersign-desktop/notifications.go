@@ -19,10 +19,10 @@ const (
 	aboutNotices = "notices"
 )
 
-// notify says what the desktop's notifications are to say now. None has a code in it,
-// nor a word of who asks: they lie open on locked screens and in the lists of other
-// programs. None decides anything: each opens a window.
-func (d *desktopAgent) notify(now time.Time) {
+// notifications returns what the desktop's notifications are to say now. None has a code
+// in it, nor a word of who asks: they lie open on locked screens and in the lists of
+// other programs. None decides anything: each opens a window.
+func (d *desktopAgent) notifications(now time.Time) []notification.Item {
 	var items []notification.Item
 	if asking := d.desk.Asking(now); len(asking) > 0 {
 		p := asking[0]
@@ -59,7 +59,7 @@ func (d *desktopAgent) notify(now time.Time) {
 	for i := range items {
 		items[i].Icon = program
 	}
-	d.notes.Show(items...)
+	return items
 }
 
 // newNotifications returns the desktop's service for notifications.

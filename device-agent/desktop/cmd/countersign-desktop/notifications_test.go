@@ -8,6 +8,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/device-agent/desktop/desk"
+	"github.com/countersignd/countersign/device-agent/desktop/window"
+	"github.com/countersignd/countersign/internal/statement"
 )
 
 // bus starts a session's bus. Nothing is started on it by itself.
@@ -135,4 +141,48 @@ func TestNotificationGoes(t *testing.T) {
 	}
 	signIn.await(`denied`)
 	r.until("it to go", func() bool { return r.displayed() == "0" })
+}
+
+// TestA23NotificationsSayNothingOfWhoAsks has them about all there can be, with names that
+// must not be in any.
+func TestA23NotificationsSayNothingOfWhoAsks(t *testing.T) {
+	signIn := statement.Prompt{
+		SignIn: strings.Repeat("a", 26), Account: "secret-account", Action: statement.ActionSignIn, Expires: noon.Unix() + 300,
+		Application: statement.Application{ID: "secret-id", Name: "Files\n<b>\u202e"},
+		Requester:   statement.Requester{Address: "secret-address", Place: "secret-place", Device: "secret-device", Program: "secret-program"},
+		Message:     "secret-message",
+	}
+	trust := signIn
+	trust.Action, trust.Application = statement.ActionTrustDevice, statement.Application{}
+	trust.Candidate = &statement.Candidate{Name: "secret-candidate", Kind: "phone", Fingerprint: thisDevice}
+	silent := agent.Prompt{Prompt: signIn, Silent: true}
+	test := agent.TestPrompt{ID: strings.Repeat("b", 26), RequestedBy: "secret-administrator", Created: noon, ExpireTime: noon.Add(time.Minute)}
+	for name, c := range map[string]struct {
+		screen agent.Screen
+		code   bool
+		want   string // the titles
+	}{
+		"nothing": {agent.Screen{}, false, ""},
+		"sign-in": {agent.Screen{Prompts: []agent.Prompt{{Prompt: signIn}}}, false, "Sign-In Requested"},
+		"trust":   {agent.Screen{Prompts: []agent.Prompt{{Prompt: trust}}}, false, "A device wants to be trusted"},
+		"silent":  {agent.Screen{Prompts: []agent.Prompt{silent}}, false, ""},
+		"test":    {agent.Screen{Tests: []agent.TestPrompt{test}}, false, "This is a test prompt"},
+		"code":    {agent.Screen{}, true, ""},
+	} {
+		d := &desktopAgent{desk: desk.New(), messages: window.LoadMessages("en"), home: &home{}}
+		d.desk.Show(c.screen, noon)
+		if c.code {
+			d.desk.Add(agent.Code{Digits: "482913", ExpireTime: noon.Add(time.Minute)}, noon)
+		}
+		var titles []string
+		for _, item := range d.notifications(noon) {
+			titles = append(titles, item.Title)
+			if said := fmt.Sprint(item); strings.Contains(said, "secret") || strings.Contains(said, "482") || strings.Contains(item.Body, "\u202e") {
+				t.Errorf("%s: a notification says %s", name, said)
+			}
+		}
+		if got := strings.Join(titles, ", "); got != c.want {
+			t.Errorf("%s: the notifications are %q, want %q", name, got, c.want)
+		}
+	}
 }
