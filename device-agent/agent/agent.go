@@ -60,6 +60,10 @@ type Screen struct {
 	Status    string   // one line: the connection, and what is wrong
 	Record    string   // what is wrong with the server's record of what happened, or ""
 
+	// Why is what Status, Barred and Record say, for programs that say it in words of
+	// their own.
+	Why Why
+
 	// Tests are test prompts, to be shown behind all prompts and taken for none.
 	// Who has put one away says so: [Agent.TestSeen].
 	Tests []TestPrompt
@@ -68,6 +72,14 @@ type Screen struct {
 	// device yet, oldest first. Who has shown them says so: [Agent.NoticesShown].
 	// All names and details are somebody else's words.
 	Notices []*countersignv1.Notice
+}
+
+// A Why is what is wrong, as errors ([ProblemsOf]); what is nil is not wrong.
+type Why struct {
+	Away    error // there is no connection; also nil before the first attempt has failed
+	Unshown int   // so many requests came over it that cannot be shown
+	Barred  error // this device does not count at present
+	Record  error // of the server's record: a [RecordAlarm], or something else
 }
 
 // A Prompt is a question to the person. The embedded fields are what exactly the
@@ -134,12 +146,13 @@ type Agent struct {
 	answered map[string]*answer // by sign-in id: what this process answered
 	// stages say, by the ids of the prompts and test prompts in latest, how far
 	// each has come here.
-	stages map[string]countersignv1.DeliveryStage
-	status string
-	barred string // what Screen.Barred says
-	shown  mark   // up to which notice was shown
+	stages  map[string]countersignv1.DeliveryStage
+	status  string
+	barred  error // what Screen.Barred says
+	trouble error // what Screen.Trouble says
+	shown   mark  // up to which notice was shown
 
-	recordTrouble string // what is wrong with the server's record, or ""
+	recordTrouble error // what is wrong with the server's record, or nil
 }
 
 // Open makes an Agent for the trusted device in dir. The error wraps

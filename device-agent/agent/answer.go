@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -112,7 +111,7 @@ func (a *Agent) handIn(ctx context.Context, prompt Prompt, decision, reason stri
 
 // gaveUp is the error of an answer that the server never confirmed.
 func gaveUp(lastErr error) error {
-	return fmt.Errorf("%w. Whether it counted is not known", lastErr)
+	return andThat(lastErr, NotConfirmed, "Whether it counted is not known")
 }
 
 // connected returns the connection of the stream, and waits for it if there is none.
@@ -127,7 +126,7 @@ func (a *Agent) connected(ctx context.Context) (*Conn, error) {
 		select {
 		case <-up:
 		case <-ctx.Done():
-			return nil, gaveUp(errors.New("there is no connection to the server"))
+			return nil, gaveUp(&problemError{Problem{Kind: Unanswered, Server: a.state.Server}, "there is no connection to the server", nil})
 		}
 	}
 }

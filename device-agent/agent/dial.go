@@ -160,11 +160,13 @@ func (c *Conn) Explain(err error) error {
 	case errors.As(failure, &wrong):
 		return wrong
 	case failure != nil:
-		return &explained{fmt.Sprintf("cannot reach %s: %s", c.address, plain(failure)), err}
+		kind, words := plain(failure)
+		return &problemError{Problem{Kind: kind, Server: c.address, Detail: words}, fmt.Sprintf("cannot reach %s: %s", c.address, words), err}
 	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
-		return &explained{fmt.Sprintf("no answer from %s in time", c.address), err}
+		return &problemError{Problem{Kind: Unanswered, Server: c.address}, fmt.Sprintf("no answer from %s in time", c.address), err}
 	}
-	return &explained{fmt.Sprintf("the connection to %s broke (%s)", c.address, text.Escape(status.Convert(err).Message())), err}
+	words := text.Escape(status.Convert(err).Message())
+	return &problemError{Problem{Kind: Broke, Server: c.address, Detail: words}, fmt.Sprintf("the connection to %s broke (%s)", c.address, words), err}
 }
 
 // explained is an error with better words.
@@ -177,19 +179,21 @@ func (e *explained) Error() string { return e.words }
 func (e *explained) Unwrap() error { return e.err }
 
 // plain returns what went wrong without the layers through which it came.
-func plain(err error) string {
+func plain(err error) (ProblemKind, string) {
 	var errno syscall.Errno
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "there is no host of that name"
+		return Unresolved, "there is no host of that name"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return NotListening, syscall.ECONNREFUSED.Error()
 	case errors.As(err, &errno):
-		return errno.Error()
+		return NotReached, errno.Error()
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return "no answer"
+		return Unanswered, "no answer"
 	}
-	return text.Escape(strings.TrimPrefix(err.Error(), "tls: "))
+	return NotReached, text.Escape(strings.TrimPrefix(err.Error(), "tls: "))
 }
 
 func (c *Conn) connect(ctx context.Context, address string) (net.Conn, error) {

@@ -222,7 +222,7 @@ func (a *Agent) enroll(ctx context.Context, conn *Conn) (device *countersignv1.D
 		return err
 	})
 	if err != nil && ReactionTo(err) == Retry {
-		err = fmt.Errorf("%w. To finish the enrolment, run countersign-agent enroll again, without an invitation", err)
+		err = andThat(err, Unfinished, "To finish the enrolment, run countersign-agent enroll again, without an invitation")
 	}
 	return device, codes, err
 }

@@ -368,18 +368,15 @@ func (a *Agent) lookAt(ctx context.Context, s showing) error {
 // alarm, which another process may have raised or ended.
 func (a *Agent) sayRecord(err error) {
 	r, damaged := LoadRecord(a.dir)
-	words := ""
 	switch {
 	case r.Alarm != nil:
-		words = r.Alarm.Error()
+		err = r.Alarm
 	case damaged != nil:
-		words = damaged.Error()
-	case err != nil:
-		words = err.Error()
+		err = damaged
 	}
 	a.mu.Lock()
-	changed := a.recordTrouble != words
-	a.recordTrouble = words
+	changed := words(a.recordTrouble) != words(err)
+	a.recordTrouble = err
 	a.mu.Unlock()
 	if changed {
 		a.ring()

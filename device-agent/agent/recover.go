@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/countersignd/countersign/internal/recovery"
@@ -105,7 +104,7 @@ func (r *Recovery) Use(ctx context.Context, typed string) error {
 	case err == nil || errors.As(err, new(*localError)):
 		return err
 	case ReactionTo(err) == Retry:
-		return fmt.Errorf("%w. Whether the code was used is not known. To go on, run countersign-agent enroll again", err)
+		return andThat(andThat(err, NotConfirmed, "Whether the code was used is not known"), Unfinished, "To go on, run countersign-agent enroll again")
 	}
 	return errors.Join(err, a.forget())
 }

@@ -14,12 +14,13 @@ import (
 
 // A set is what one message of the stream says.
 type set struct {
-	prompts   []Prompt
-	codes     []Code
-	suspended bool
-	trouble   string // what it holds that cannot be shown, or ""
-	notices   []*countersignv1.Notice
-	tests     tests
+	prompts      []Prompt
+	codes        []Code
+	suspended    bool
+	refused      int   // how much it holds that cannot be shown
+	refusedFirst error // why the first of these cannot
+	notices      []*countersignv1.Notice
+	tests        tests
 }
 
 func (s set) asks(signIn string) bool {
@@ -34,11 +35,9 @@ func (s set) holdsCode(signIn string) bool {
 // counted.
 func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 	s := set{suspended: message.GetAccountSuspended(), notices: message.GetNotices()}
-	var refused int
-	var first error
 	refuse := func(err error) {
-		if refused++; first == nil {
-			first = err
+		if s.refused++; s.refusedFirst == nil {
+			s.refusedFirst = err
 		}
 	}
 	now := time.Now()
@@ -92,7 +91,6 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 		}
 		s.tests = append(s.tests, t)
 	}
-	s.trouble = trouble(refused, first)
 	return s
 }
 
@@ -196,7 +194,11 @@ func (a *Agent) screen() Screen {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Barred: a.barred, Status: a.status, Record: a.recordTrouble}
+	s := Screen{Suspended: a.latest.suspended, Connected: a.conn != nil, Barred: words(a.barred), Status: a.status, Record: words(a.recordTrouble)}
+	s.Why = Why{Away: a.trouble, Barred: a.barred, Record: a.recordTrouble}
+	if s.Connected {
+		s.Why.Unshown = a.latest.refused
+	}
 	s.Notices = a.newNoticesLocked(a.latest.notices)
 	pending := func(id string) *answer {
 		if ans := a.answered[id]; ans != nil && !ans.settled {
@@ -226,4 +228,12 @@ func (a *Agent) screen() Screen {
 	}
 	slices.SortFunc(s.Codes, func(a, b Code) int { return a.ExpireTime.Compare(b.ExpireTime) })
 	return s
+}
+
+// words returns what an error says, or "" if there is none.
+func words(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

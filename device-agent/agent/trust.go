@@ -92,7 +92,7 @@ func Ask(ctx context.Context, in Asking) (*Candidate, error) {
 	}
 	err = a.requestTrust(ctx, conn)
 	if err != nil && ReactionTo(err) == Retry {
-		err = fmt.Errorf("%w. To go on, run countersign-agent enroll again", err)
+		err = andThat(err, Unfinished, "To go on, run countersign-agent enroll again")
 	}
 	if Reason(err) == countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE {
 		err = a.trustedBefore(ctx, conn, err)
@@ -340,7 +340,7 @@ func (c *Candidate) Complete(ctx context.Context, code string) (State, error) {
 		reason == countersignv1.ErrorReason_ERROR_REASON_CODE_WRONG && !moreTries(err):
 		err = a.over(err)
 	case ReactionTo(err) == Retry:
-		err = fmt.Errorf("%w. Whether the code counted is not known. To go on, run countersign-agent enroll again", err)
+		err = andThat(andThat(err, NotConfirmed, "Whether the code counted is not known"), Unfinished, "To go on, run countersign-agent enroll again")
 	}
 	return a.state, err
 }

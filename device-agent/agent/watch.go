@@ -54,7 +54,7 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 	defer display.Wait()
 	defer cancel()
 
-	a.say("connecting to " + a.state.Server)
+	a.say("connecting to "+a.state.Server, nil)
 	pause := backoff{max: maxPause}
 	for {
 		began := time.Now()
@@ -63,7 +63,7 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 		case ctx.Err() != nil:
 			return nil
 		case ReactionTo(err) != Retry:
-			a.say(err.Error())
+			a.say(err.Error(), err)
 			return err
 		}
 		lived := stood && time.Since(began) > steady
@@ -77,7 +77,7 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 		} else {
 			// The end of a stream that has lived is not told: the server ends
 			// connections now and then, and the next attempt mends it.
-			a.say(err.Error() + "; trying again")
+			a.say(err.Error()+"; trying again", err)
 		}
 		if errors.Is(err, errSuspended) {
 			pause.reset()
@@ -103,7 +103,7 @@ func isBarred(err error) bool {
 func (a *Agent) bar(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.barred = err.Error()
+	a.barred = err
 }
 
 // pause waits for d, but no longer than until the device wakes up from sleep.
@@ -149,7 +149,7 @@ func (a *Agent) lost(ctx context.Context, conn *Conn, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errSuspended) {
 		return cause
 	} else if errors.Is(cause, errSilent) && conn.ServerKey() == "" {
-		return fmt.Errorf("cannot reach %s: no answer", a.state.Server)
+		return &problemError{Problem{Kind: Unanswered, Server: a.state.Server}, fmt.Sprintf("cannot reach %s: no answer", a.state.Server), nil}
 	} else if errors.Is(cause, errSilent) {
 		return cause
 	}
@@ -177,10 +177,10 @@ func (a *Agent) receive(conn *Conn, message *countersignv1.WatchPromptsResponse)
 		close(a.up)
 	}
 	a.conn = conn
-	a.latest, a.barred = latest, ""
+	a.latest, a.barred, a.trouble = latest, nil, nil
 	a.status = "connected to " + a.state.Server
-	if latest.trouble != "" {
-		a.status += ", but " + latest.trouble
+	if latest.refused > 0 {
+		a.status += ", but " + trouble(latest.refused, latest.refusedFirst)
 	}
 	a.settleLocked(time.Now())
 	a.trackLocked()
@@ -190,10 +190,10 @@ func (a *Agent) receive(conn *Conn, message *countersignv1.WatchPromptsResponse)
 	a.noteClock(clockAhead(message.GetServerTime(), time.Now()))
 }
 
-// say changes the status line.
-func (a *Agent) say(status string) {
+// say changes the status line, and why there is no connection.
+func (a *Agent) say(status string, err error) {
 	a.mu.Lock()
-	a.status = status
+	a.status, a.trouble = status, err
 	a.mu.Unlock()
 	a.ring()
 }

@@ -56,6 +56,8 @@ var desktopModules = map[string]string{
 	"golang.org/x/image":              "the map; raised for what the toolkit pins",
 	"golang.org/x/text":               "the order of the letters in a line; raised for what the toolkit pins",
 	"google.golang.org/protobuf":      "times in the list of devices",
+	"github.com/godbus/dbus/v5":       "notifications by the service of the desktop",
+	"golang.org/x/sys":                "one instance, on Windows",
 	"github.com/alecthomas/kong":      "the command line",
 	"github.com/google/go-tpm":        "keys in a TPM",
 	"github.com/zalando/go-keyring":   "keys that a keyring encrypts",

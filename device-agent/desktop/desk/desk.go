@@ -17,6 +17,9 @@
 //     was allowed. The others wait, and it says how many.
 //   - To put something away decides nothing. It comes back when it is asked for.
 //   - A silent prompt does not come up by itself, and makes room for one that rings.
+//   - A prompt that rings again comes up again, also if it was put away.
+//   - A test prompt is no prompt: it comes behind all else, makes room for all else, and
+//     offers nothing but to put it away.
 //   - Prompts and codes end at their time, whether or not anybody says so.
 //
 // It has no goroutine and no clock: every method is told the time.
@@ -61,6 +64,7 @@ const (
 	Reason              // why was it denied?
 	Gone                // the prompt that was shown is gone
 	Code                // the code to type
+	Test                // a test prompt
 )
 
 // A Press is what the person may press.
@@ -97,23 +101,25 @@ type Order struct {
 // A View is what is in front of the person at one moment.
 type View struct {
 	Kind   Kind
-	Prompt agent.Prompt  // that it is about; in Code that which was allowed, if any
-	Code   agent.Code    // of Code
-	Left   time.Duration // until it is over
-	More   int           // how many other prompts wait
-	Live   bool          // it has been there long enough: presses count
-	Order  Order         // of Sending: what is on its way
-	Back   bool          // of Sending: an Allow is being taken back
-	Cause  Cause         // of Gone, and of Ask if the answer before could not be handed in
-	Err    error         // with Failed
+	Prompt agent.Prompt     // that it is about; in Code that which was allowed, if any
+	Code   agent.Code       // of Code
+	Test   agent.TestPrompt // of Test
+	Left   time.Duration    // until it is over
+	More   int              // how many other prompts wait
+	Live   bool             // it has been there long enough: presses count
+	Order  Order            // of Sending: what is on its way
+	Back   bool             // of Sending: an Allow is being taken back
+	Cause  Cause            // of Gone, and of Ask if the answer before could not be handed in
+	Err    error            // with Failed
 }
 
 // A Desk is what one person deals with. Its methods must be called one at a time.
 type Desk struct {
 	screen agent.Screen
 	kind   Kind
-	prompt agent.Prompt // of Ask, Sending, Reason and Gone
-	code   agent.Code   // of Code
+	prompt agent.Prompt     // of Ask, Sending, Reason and Gone
+	code   agent.Code       // of Code
+	test   agent.TestPrompt // of Test
 
 	since    time.Time    // when it was put up, or may have moved under the pointer
 	beats    [2]time.Time // when the last two beats were, the older one first
@@ -130,22 +136,29 @@ type Desk struct {
 	away  map[string]bool // sign-ins and codes that were put away
 	calm  map[string]bool // silent sign-ins that were asked for
 
+	rung map[string]int // how often each prompt has rung; 0 if it is silent
+	rang int            // how often anything has
+
 	orders []Order
 	cancel bool
 	notMe  []string
+	seen   []string
 }
 
 // New returns an empty desk.
-func New() *Desk { return &Desk{away: make(map[string]bool), calm: make(map[string]bool)} }
+func New() *Desk {
+	return &Desk{away: make(map[string]bool), calm: make(map[string]bool), rung: make(map[string]int)}
+}
 
 // Show takes what the agent says there is.
 func (d *Desk) Show(s agent.Screen, now time.Time) {
 	d.screen = s
 	for _, p := range s.Prompts {
 		if p.Same(d.prompt) {
-			d.prompt.Silent = p.Silent // it may have been silenced since
+			d.prompt.Silent, d.prompt.Rings = p.Silent, p.Rings // neither is in the bytes
 		}
 	}
+	d.ring(now)
 	d.Tick(now)
 }
 
@@ -193,6 +206,11 @@ func (d *Desk) step(now time.Time) bool {
 		}
 		d.code = c
 		return false
+	case Test:
+		if !d.testStands(now) || d.wanted(now) {
+			return d.turn(Nothing, now)
+		}
+		return false
 	}
 	for _, c := range slices.Backward(d.codes) {
 		if !d.away[codeKey(c)] {
@@ -205,7 +223,7 @@ func (d *Desk) step(now time.Time) bool {
 			return d.turn(Ask, now)
 		}
 	}
-	return false
+	return d.putUpTest(now)
 }
 
 // taken goes on after the server took an answer.
@@ -303,6 +321,10 @@ func (d *Desk) putAway(now time.Time) {
 	case Code:
 		d.away[codeKey(d.code)] = true
 		d.turn(Nothing, now)
+	case Test:
+		d.away[d.test.ID] = true
+		d.seen = append(d.seen, d.test.ID)
+		d.turn(Nothing, now)
 	case Reason, Gone:
 		d.until = now
 	}
@@ -310,7 +332,9 @@ func (d *Desk) putAway(now time.Time) {
 
 // BringBack brings back what was put away, and what is silent.
 func (d *Desk) BringBack(now time.Time) {
-	clear(d.away)
+	maps.DeleteFunc(d.away, func(key string, _ bool) bool { // but tests, which are over then
+		return !slices.ContainsFunc(d.screen.Tests, func(t agent.TestPrompt) bool { return t.ID == key })
+	})
 	for _, p := range d.waiting(now) {
 		if p.Silent {
 			d.calm[p.SignIn] = true
@@ -337,6 +361,8 @@ func (d *Desk) View(now time.Time) View {
 	case Code:
 		v.Code, v.Prompt = d.code, d.code.Prompt
 		v.Left = d.code.ExpireTime.Sub(now)
+	case Test:
+		v.Test, v.Left = d.test, d.test.ExpireTime.Sub(now)
 	}
 	return v
 }
@@ -396,84 +422,4 @@ func (d *Desk) gone(why Cause, err error, now time.Time) bool {
 func (d *Desk) turn(k Kind, now time.Time) bool {
 	d.kind, d.since = k, now
 	return true
-}
-
-// waiting returns the prompts that can be answered now.
-func (d *Desk) waiting(now time.Time) []agent.Prompt {
-	return slices.DeleteFunc(slices.Clone(d.screen.Prompts), func(p agent.Prompt) bool {
-		return !now.Before(p.ExpireTime())
-	})
-}
-
-// hidden reports whether a prompt waits until it is asked for.
-func (d *Desk) hidden(p agent.Prompt) bool {
-	return d.away[p.SignIn] || p.Silent && !d.calm[p.SignIn]
-}
-
-// rings reports whether a prompt wants to come up that is not silent.
-func (d *Desk) rings(now time.Time) bool {
-	return slices.ContainsFunc(d.waiting(now), func(p agent.Prompt) bool { return !p.Silent && !d.hidden(p) })
-}
-
-func (d *Desk) open(p agent.Prompt, now time.Time) bool {
-	return slices.ContainsFunc(d.waiting(now), p.Same)
-}
-
-// more returns how many prompts wait besides the one that is shown. Silent ones that
-// nobody asked for are not told.
-func (d *Desk) more(now time.Time) int {
-	n := 0
-	for _, p := range d.waiting(now) {
-		shown := (d.kind == Ask || d.kind == Sending) && p.Same(d.prompt)
-		if !shown && (!p.Silent || d.calm[p.SignIn]) {
-			n++
-		}
-	}
-	return n
-}
-
-// codeKey names a code by what it is for. One that was asked for is for nothing
-// in particular.
-func codeKey(c agent.Code) string {
-	if c.Prompt.SignIn == "" {
-		return "asked for"
-	}
-	return "code " + c.Prompt.SignIn
-}
-
-func (d *Desk) goodCode(key string) (agent.Code, bool) {
-	i := slices.IndexFunc(d.codes, func(c agent.Code) bool { return codeKey(c) == key })
-	if i < 0 {
-		return agent.Code{}, false
-	}
-	return d.codes[i], true
-}
-
-// trackCodes notices the codes and prompts that have come and gone.
-func (d *Desk) trackCodes(now time.Time) {
-	d.codes = nil
-	stands := make(map[string]bool)
-	for _, c := range slices.Concat(d.screen.Codes, d.asked) {
-		if now.Before(c.ExpireTime) {
-			d.codes = append(d.codes, c)
-			stands[codeKey(c)] = true
-		}
-	}
-	for _, p := range d.screen.Prompts {
-		stands[p.SignIn] = true
-	}
-	gone := func(key string, _ bool) bool { return !stands[key] }
-	maps.DeleteFunc(d.away, gone)
-	maps.DeleteFunc(d.calm, gone)
-}
-
-// whyGone says why a prompt that was not answered here is gone, as far as it is known.
-func (d *Desk) whyGone(now time.Time) Cause {
-	switch {
-	case !now.Before(d.prompt.ExpireTime()):
-		return Expired
-	case d.screen.Suspended:
-		return Suspended
-	}
-	return Elsewhere
 }

@@ -32,15 +32,21 @@ type Vault interface {
 // Vaults are those that a machine may have, the best one first.
 func Vaults() []Vault { return []Vault{NewTPM(), Keyring{}} }
 
+// An Unusable is a vault that cannot be used.
+type Unusable struct {
+	Storage string // as [keystore.Vault] has it
+	Err     error  // why not: it wraps [fs.ErrPermission] if the person merely may not
+}
+
 // Best returns the first of the vaults that can be used, or nil if none can, and says of
 // those before it why not.
-func Best(vaults []Vault) (best Vault, whyNot []string) {
+func Best(vaults []Vault) (best Vault, whyNot []Unusable) {
 	for _, v := range vaults {
 		err := v.Check()
 		if err == nil {
 			return v, whyNot
 		}
-		whyNot = append(whyNot, err.Error())
+		whyNot = append(whyNot, Unusable{v.Storage(), err})
 	}
 	return nil, whyNot
 }

@@ -57,21 +57,22 @@ func (b box) Check() error { return b.err }
 
 // TestBest: the first that works is taken, and of those before it is said why not.
 func TestBest(t *testing.T) {
-	broken, cracked := box{err: errors.New("broken")}, box{err: errors.New("cracked")}
+	broken, cracked := box{Keyring{}, errors.New("broken")}, box{NewTPM(), errors.New("cracked")}
+	why := func(b box) Unusable { return Unusable{b.Storage(), b.err} }
 	good, other := box{Vault: Keyring{}}, box{Vault: NewTPM()}
 	for _, test := range []struct {
 		vaults []Vault
 		want   Vault
-		whyNot []string
+		whyNot []Unusable
 	}{
 		{nil, nil, nil},
 		{[]Vault{good, other}, good, nil},
-		{[]Vault{broken, good}, good, []string{"broken"}},
+		{[]Vault{broken, good}, good, []Unusable{why(broken)}},
 		{[]Vault{good, broken}, good, nil},
-		{[]Vault{broken, cracked}, nil, []string{"broken", "cracked"}},
+		{[]Vault{broken, cracked}, nil, []Unusable{why(broken), why(cracked)}},
 	} {
 		if got, whyNot := Best(test.vaults); got != test.want || !slices.Equal(whyNot, test.whyNot) {
-			t.Errorf("Best(%v) = %v, %q, want %v, %q", test.vaults, got, whyNot, test.want, test.whyNot)
+			t.Errorf("Best(%v) = %v, %v, want %v, %v", test.vaults, got, whyNot, test.want, test.whyNot)
 		}
 	}
 }

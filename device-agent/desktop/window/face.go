@@ -11,7 +11,6 @@ import (
 	"fyne.io/fyne/v2/container"
 
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
-	"github.com/countersignd/countersign/internal/text"
 )
 
 // The size of the window that asks. It does not change with what is in it, so that
@@ -19,6 +18,9 @@ import (
 const (
 	faceWidth = 480
 	faceHigh  = 660
+
+	// That of a test prompt is another window, so that nobody takes it for one that asks.
+	testHigh = 330
 )
 
 // A Face draws what a desk has in front of the person, and tells what is pressed. Its
@@ -30,9 +32,11 @@ type Face struct {
 	// Copy is told to put the code that is shown on the clipboard.
 	Copy func(digits string)
 
-	// Drawn is told when what was built has been drawn for the first time.
-	Drawn func()
+	// Drawn is told when what was built has been drawn for the first time, with the id
+	// of the prompt or test prompt that it asks or shows, or "" if it does neither.
+	Drawn func(id string)
 
+	high     float32
 	messages *Messages
 	palette  *Palette
 	root     *fyne.Container
@@ -44,12 +48,14 @@ type Face struct {
 }
 
 // NewFace returns an empty face.
-func NewFace(m *Messages, p *Palette) *Face {
-	return &Face{
-		messages: m, palette: p,
-		root:  container.New(fixed{fyne.NewSize(faceWidth, faceHigh)}),
-		clock: container.New(fixed{fyne.NewSize(faceWidth, faceHigh)}),
-	}
+func NewFace(m *Messages, p *Palette) *Face { return newFace(m, p, faceHigh) }
+
+// NewTestFace returns an empty face for test prompts alone.
+func NewTestFace(m *Messages, p *Palette) *Face { return newFace(m, p, testHigh) }
+
+func newFace(m *Messages, p *Palette, high float32) *Face {
+	size := fixed{fyne.NewSize(faceWidth, high)}
+	return &Face{messages: m, palette: p, high: high, root: container.New(size), clock: container.New(size)}
 }
 
 // Content returns what belongs into the window. It stays the same object.
@@ -62,6 +68,8 @@ func (f *Face) Title(v desk.View) string {
 		return f.messages.Say(titleKey(v))
 	case desk.Code:
 		return f.messages.Say("code.title")
+	case desk.Test:
+		return f.messages.Say("test.title")
 	}
 	return "Countersign"
 }
@@ -70,8 +78,9 @@ func (f *Face) Title(v desk.View) string {
 type shape struct {
 	palette *Palette
 	kind    desk.Kind
-	signIn  string
+	id      string // of the prompt or test prompt
 	prompt  string // all that it says
+	rings   int
 	digits  string
 	more    int
 	cause   desk.Cause
@@ -83,7 +92,7 @@ type shape struct {
 
 func (f *Face) shapeOf(v desk.View) shape {
 	s := shape{
-		palette: f.palette, kind: v.Kind, signIn: v.Prompt.SignIn, prompt: string(v.Prompt.Encode()), digits: v.Code.Digits,
+		palette: f.palette, kind: v.Kind, id: v.Prompt.SignIn + v.Test.ID, prompt: string(v.Prompt.Encode()), rings: v.Prompt.Rings, digits: v.Code.Digits,
 		more: v.More, cause: v.Cause, copied: f.copied, silent: v.Prompt.Silent,
 		order: v.Order.Decision + v.Order.Reason + strconv.FormatBool(v.Back),
 	}
@@ -109,6 +118,9 @@ func (f *Face) Show(v desk.View) {
 	}
 }
 
+// Renew has the next [Face.Show] draw everything anew.
+func (f *Face) Renew() { f.shape = shape{} }
+
 // SetLive says whether presses count.
 func (f *Face) SetLive(live bool) {
 	for _, c := range f.choices {
@@ -123,7 +135,7 @@ func (f *Face) SetPalette(p *Palette) { f.palette = p }
 func (f *Face) SetCopied(copied bool) { f.copied = copied }
 
 func (f *Face) page() *page {
-	return &page{messages: f.messages, palette: f.palette, width: faceWidth, y: margin}
+	return &page{messages: f.messages, palette: f.palette, width: faceWidth, high: f.high, y: margin}
 }
 
 func (f *Face) build(v desk.View) {
@@ -140,27 +152,40 @@ func (f *Face) build(v desk.View) {
 		p = f.gone(v)
 	case desk.Code:
 		p = f.code(v)
+	case desk.Test:
+		p = f.test(v)
 	default:
 		p = f.page()
 	}
 	back := canvas.NewRectangle(f.palette.background)
-	back.Resize(fyne.NewSize(faceWidth, faceHigh))
+	back.Resize(fyne.NewSize(faceWidth, f.high))
 	f.root.Objects = append([]fyne.CanvasObject{back}, p.objects...)
-	f.root.Add(f.witness())
+	f.root.Add(f.witness(shownID(v)))
 	if f.tick != nil {
 		f.root.Add(f.clock)
 	}
 	f.root.Refresh()
 }
 
+// shownID returns what [Face.Drawn] is told of a view.
+func shownID(v desk.View) string {
+	switch v.Kind {
+	case desk.Ask:
+		return v.Prompt.SignIn
+	case desk.Test:
+		return v.Test.ID
+	}
+	return ""
+}
+
 // witness returns a spot, as pale as nothing, that tells when it is drawn, and so when
 // the person can first see what is around it.
-func (f *Face) witness() fyne.CanvasObject {
+func (f *Face) witness(id string) fyne.CanvasObject {
 	seen := false
 	spot := canvas.NewRaster(func(w, h int) image.Image {
 		if !seen {
 			seen = true
-			f.Drawn()
+			f.Drawn(id)
 		}
 		return image.NewNRGBA(image.Rect(0, 0, w, h))
 	})
@@ -199,7 +224,7 @@ func (f *Face) TypedKey(e *fyne.KeyEvent) {
 }
 
 // foot begins the lower part of the window, which is so high.
-func (p *page) foot(high float32) { p.y = faceHigh - margin - high }
+func (p *page) foot(high float32) { p.y = p.high - margin - high }
 
 // more says how many prompts wait besides, right above y.
 func (f *Face) more(p *page, v desk.View, y float32) {
@@ -280,12 +305,11 @@ func (f *Face) gone(v desk.View) *page {
 	return p
 }
 
-// why says what is known of an answer that did not arrive. The words are those of the
-// agent, and may have the server's in them.
+// why says what is known of an answer that did not arrive.
 func (f *Face) why(p *page, v desk.View) {
 	if v.Err != nil {
 		p.gap(4)
-		p.say(style{size: 14, color: f.palette.danger}, text.Escape(v.Err.Error()))
+		p.trouble(14, v.Err, "")
 	}
 }
 

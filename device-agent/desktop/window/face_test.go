@@ -34,7 +34,7 @@ func newSeat(t testing.TB, language string) *seat {
 	s := &seat{Face: NewFace(LoadMessages(language), PaletteOf(theme.VariantLight))}
 	s.Press = func(p desk.Press, byKey bool) { s.pressed = append(s.pressed, fmt.Sprint(p, byKey)) }
 	s.Copy = func(digits string) { s.copied = append(s.copied, digits) }
-	s.Drawn = func() {}
+	s.Drawn = func(string) {}
 	s.window = test.NewTempWindow(t, s.Content())
 	s.window.SetPadded(false)
 	s.window.Canvas().SetOnTypedKey(s.TypedKey)

@@ -1,13 +1,10 @@
 package window
 
 import (
-	"bytes"
-	"flag"
+	"context"
 	"fmt"
 	"image"
-	"image/png"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,17 +16,14 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
+	"github.com/countersignd/countersign/device-agent/desktop/picture"
 	"github.com/countersignd/countersign/internal/statement"
 )
-
-// update has the golden pictures drawn anew. Look at each before it is committed.
-var update = flag.Bool("update", false, "draw the golden pictures anew")
 
 // start is when every test begins.
 var start = time.Unix(1_800_000_000, 0)
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	time.Local = time.UTC // prompts say when they were made
 	os.Exit(m.Run())
 }
@@ -94,6 +88,16 @@ var goldens = []struct {
 		v.Cause, v.Err = desk.Failed, fmt.Errorf("cannot reach 192.0.2.1:8443: connection refused. Whether it counted is not known")
 		return v
 	}()},
+	{name: "prompt-asked-again", view: ask(with(func(p *agent.Prompt) { p.Rings = 2 }))},
+	{name: "prompt-failed-hebrew", language: "he", view: func() desk.View {
+		v := ask(prompt())
+		_, err := agent.ServerKey(context.Background(), "127.0.0.1:1") // nothing listens there
+		v.Cause, v.Err = desk.Failed, err
+		return v
+	}()},
+	{name: "test", view: testView("uid 0 (root)")},
+	{name: "test-dark-german", dark: true, language: "de", view: testView("mfrggzdfmztwq2lknnwg23tpobyxe43uov3ho6dzpiydcmrtgq2q")},
+	{name: "test-hebrew-hostile", language: "he", view: testView("uid 0 (root)\u202e\nAllow")},
 	{name: "prompt-silent", view: ask(with(func(p *agent.Prompt) { p.Silent = true }))},
 	{name: "prompt-hostile", view: ask(with(hostile))},
 	{name: "prompt-german", language: "de", view: ask(prompt())},
@@ -118,6 +122,11 @@ var goldens = []struct {
 	{name: "reason", view: desk.View{Kind: desk.Reason, Prompt: prompt(), Left: 30 * time.Second, Live: true}},
 	{name: "reason-german", language: "de", view: desk.View{Kind: desk.Reason, Prompt: prompt(), Left: 30 * time.Second, Live: true}},
 	{name: "gone", view: desk.View{Kind: desk.Gone, Prompt: prompt(), Cause: desk.Elsewhere, More: 1, Live: true}},
+}
+
+// testView is a test prompt that somebody asked for.
+func testView(by string) desk.View {
+	return desk.View{Kind: desk.Test, Left: 90 * time.Second, Live: true, Test: agent.TestPrompt{ID: "bbbbbbbbbbbbbbbbbbbbbbbbbb", RequestedBy: by, Created: start, ExpireTime: start.Add(2 * time.Minute)}}
 }
 
 // longest has names as long and wide as they may be.
@@ -145,15 +154,18 @@ func draw(t *testing.T, language string, variant fyne.ThemeVariant, scale float3
 	t.Helper()
 	app := test.NewTempApp(t)
 	app.Settings().SetTheme(NewTheme())
-	f := NewFace(LoadMessages(language), PaletteOf(variant))
-	f.Press, f.Drawn = func(desk.Press, bool) {}, func() {}
+	f, high := NewFace(LoadMessages(language), PaletteOf(variant)), float32(faceHigh)
+	if v.Kind == desk.Test {
+		f, high = NewTestFace(LoadMessages(language), PaletteOf(variant)), testHigh
+	}
+	f.Press, f.Drawn = func(desk.Press, bool) {}, func(string) {}
 	w := test.NewTempWindow(t, f.Content())
 	w.SetPadded(false)
 	if scale != 0 {
 		w.Canvas().(software.WindowlessCanvas).SetScale(scale)
 	}
 	f.Show(v)
-	w.Resize(fyne.NewSize(faceWidth, faceHigh))
+	w.Resize(fyne.NewSize(faceWidth, high))
 	return w.Canvas().Capture()
 }
 
@@ -164,58 +176,7 @@ func TestGoldenPictures(t *testing.T) {
 			if g.dark {
 				variant = theme.VariantDark
 			}
-			compare(t, g.name, draw(t, g.language, variant, g.scale, g.view))
+			picture.Compare(t, g.name, draw(t, g.language, variant, g.scale, g.view))
 		})
 	}
-}
-
-// compare holds a picture against the golden one. What was drawn is kept beside it
-// if they differ.
-func compare(t *testing.T, name string, got image.Image) {
-	t.Helper()
-	var b bytes.Buffer
-	if err := png.Encode(&b, got); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join("testdata", name+".png")
-	if *update {
-		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := png.Decode(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := differences(got, want); n > 0 {
-		failed := filepath.Join(os.TempDir(), "countersign-"+name+".png")
-		os.WriteFile(failed, b.Bytes(), 0o644)
-		t.Errorf("%d pixels differ from %s: see %s", n, path, failed)
-	}
-}
-
-// tolerance is what processors may make of the edges of letters: some multiply and
-// add with one rounding.
-const tolerance = 8 << 8
-
-func differences(a, b image.Image) (n int) {
-	if a.Bounds() != b.Bounds() {
-		return a.Bounds().Dx() * a.Bounds().Dy()
-	}
-	apart := func(x, y uint32) bool { return max(x, y)-min(x, y) > tolerance }
-	for y := a.Bounds().Min.Y; y < a.Bounds().Max.Y; y++ {
-		for x := a.Bounds().Min.X; x < a.Bounds().Max.X; x++ {
-			r1, g1, b1, _ := a.At(x, y).RGBA()
-			r2, g2, b2, _ := b.At(x, y).RGBA()
-			if apart(r1, r2) || apart(g1, g2) || apart(b1, b2) {
-				n++
-			}
-		}
-	}
-	return n
 }

@@ -21,6 +21,7 @@ type page struct {
 	messages *Messages
 	palette  *Palette
 	width    float32
+	high     float32 // of the window, for what is at its foot
 	y        float32 // where the next thing goes
 	objects  []fyne.CanvasObject
 }

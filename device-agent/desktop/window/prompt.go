@@ -117,6 +117,10 @@ func (f *Face) askWith(v desk.View, size arrangement) *page {
 		f.why(p, v)
 		p.gap(6)
 	}
+	if v.Prompt.Rings > 1 {
+		p.say(style{size: 14, bold: true, color: f.palette.text}, f.messages.Say("ask.again"))
+		p.gap(4)
+	}
 	if v.Prompt.Silent {
 		p.say(style{size: 14, color: f.palette.muted}, f.messages.Say("ask.silent"))
 		p.gap(4)

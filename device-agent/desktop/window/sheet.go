@@ -11,7 +11,6 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
-	"github.com/countersignd/countersign/internal/text"
 )
 
 // A Sheet is what is in the agent's other window, from the top down: words, fields to
@@ -27,7 +26,7 @@ type Sheet struct {
 // The size of the window with the sheets. What is longer is scrolled.
 const (
 	sheetWidth = 520
-	sheetHigh  = 620
+	sheetHigh  = 660
 )
 
 // NewSheet returns an empty sheet.
@@ -56,16 +55,15 @@ func (s *Sheet) Strong(key string, values ...string) {
 	s.page.gap(8)
 }
 
-// Told adds a line in the agent's own words, such as an error. It may hold what the
-// server or others said.
-func (s *Sheet) Told(words string) {
-	s.page.say(style{size: 15, color: s.page.palette.danger}, text.Escape(words))
+// Trouble adds what is wrong. dir is the directory of this device.
+func (s *Sheet) Trouble(err error, dir string) {
+	s.page.trouble(15, err, dir)
 	s.page.gap(8)
 }
 
-// Quiet adds a line in the agent's own words that is no cause for concern.
+// Quiet adds a line that is no cause for concern: a message as it was said, or a time.
 func (s *Sheet) Quiet(words string) {
-	s.page.say(style{size: 14, color: s.page.palette.muted}, text.Escape(words))
+	s.page.say(style{size: 14, color: s.page.palette.muted}, words)
 	s.page.gap(8)
 }
 
@@ -77,6 +75,16 @@ func (s *Sheet) Field(key, value string) {
 // Named adds a label and a name that somebody chose.
 func (s *Sheet) Named(key, name, note string) {
 	s.page.field(style{size: 18, bold: true, color: s.page.palette.text}, s.page.messages.Say(key), stranger(name), note)
+}
+
+// Item adds a label and what somebody else wrote, in smaller letters, or the message for
+// what is not known.
+func (s *Sheet) Item(key, words, unknown, note string) {
+	value := s.page.messages.Say(unknown)
+	if words != "" {
+		value = stranger(words)
+	}
+	s.page.field(style{size: 15, color: s.page.palette.text}, s.page.messages.Say(key), value, note)
 }
 
 // Fingerprint adds the words of a key, to be compared on two screens.
@@ -137,7 +145,7 @@ type Button struct {
 // Buttons adds buttons beside each other.
 func (s *Sheet) Buttons(buttons ...Button) {
 	objects := make([]fyne.CanvasObject, len(buttons))
-	s.page.gap(6)
+	s.page.gap(4)
 	y := s.page.y
 	for i, b := range buttons {
 		press := func() {
@@ -159,18 +167,22 @@ func (s *Sheet) Buttons(buttons ...Button) {
 		objects[i] = c
 	}
 	s.page.sideBySide(46, objects...)
-	s.page.gap(12)
+	s.page.gap(8)
 }
 
 // Content returns what belongs into the window.
 func (s *Sheet) Content() fyne.CanvasObject {
+	s.scroll.Content = s.Paper()
+	s.scroll.SetMinSize(fyne.NewSize(sheetWidth, sheetHigh))
+	return s.scroll
+}
+
+// Paper returns all of the sheet, at its full length.
+func (s *Sheet) Paper() fyne.CanvasObject {
 	high := max(s.page.y+margin, sheetHigh)
 	back := canvas.NewRectangle(s.page.palette.background)
 	back.Resize(fyne.NewSize(sheetWidth, high))
-	paper := container.New(fixed{fyne.NewSize(sheetWidth, high)}, append([]fyne.CanvasObject{back}, s.page.objects...)...)
-	s.scroll.Content = paper
-	s.scroll.SetMinSize(fyne.NewSize(sheetWidth, sheetHigh))
-	return s.scroll
+	return container.New(fixed{fyne.NewSize(sheetWidth, high)}, append([]fyne.CanvasObject{back}, s.page.objects...)...)
 }
 
 // reveal scrolls to a button that the keyboard has come to.

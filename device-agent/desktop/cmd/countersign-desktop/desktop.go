@@ -3,19 +3,18 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/app"
-	"fyne.io/fyne/v2/driver/desktop"
 	"fyne.io/fyne/v2/lang"
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/desk"
 	"github.com/countersignd/countersign/device-agent/desktop/keys"
+	"github.com/countersignd/countersign/device-agent/desktop/notification"
 	"github.com/countersignd/countersign/device-agent/desktop/window"
 	"github.com/countersignd/countersign/device-agent/keystore"
 	"github.com/countersignd/countersign/internal/code"
@@ -28,21 +27,25 @@ const callTimeout = 15 * time.Second
 // calls to the server happens on the toolkit's goroutine.
 type desktopAgent struct {
 	dir      string
+	host     string // what to call this device, unless the person has a better name
 	opened   <-chan string
 	app      fyne.App
 	messages *window.Messages
 	desk     *desk.Desk
-	face     *window.Face
-	asking   fyne.Window // with the face
-	visible  bool        // asking is
-	showing  atomic.Bool // the same, for the clock
+	asking   *stage
+	testing  *stage
+	showing  atomic.Bool // one of the two is on the screen, for the clock
+	rings    int         // up to which ring they have come to the front
 	home     *home
 	tray     *tray
+	notes    *notification.Service
+	notesErr error        // why the desktop shows no notifications
 	keysIn   []keys.Vault // where keys may be besides in a file, the best one first
 
 	ctx       context.Context
 	work      sync.WaitGroup // calls to the server, and the agent
 	agent     *agent.Agent   // nil until this device is trusted and its keys are open
+	state     agent.State    // of that device
 	unlocking bool           // its keys are being opened
 	ended     error          // why the agent gave up
 	calloff   context.CancelFunc
@@ -50,25 +53,17 @@ type desktopAgent struct {
 }
 
 func newDesktop(dir string, opened <-chan string) *desktopAgent {
-	d := &desktopAgent{dir: dir, opened: opened, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
+	d := &desktopAgent{dir: dir, host: hostName(), opened: opened, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
 	d.app = app.NewWithID(program)
 	d.app.SetIcon(icon)
 	d.app.Settings().SetTheme(window.NewTheme())
 	d.messages = window.LoadMessages(string(lang.SystemLocale()))
-	d.face = window.NewFace(d.messages, d.palette())
-	d.face.Press, d.face.Copy, d.face.Drawn = d.press, d.copy, d.drawn
-	d.asking = d.app.NewWindow(d.face.Title(desk.View{}))
-	d.asking.SetContent(d.face.Content())
-	d.asking.SetPadded(false)
-	d.asking.SetFixedSize(true)
-	d.asking.CenterOnScreen()
-	d.asking.SetCloseIntercept(func() { d.press(desk.PutAway, false) })
-	d.asking.Canvas().SetOnTypedKey(d.face.TypedKey)
-	if on, ok := d.asking.(desktop.Window); ok {
-		on.RequestAlwaysOnTop()
-	}
+	d.asking = d.newStage(window.NewFace(d.messages, d.palette()))
+	d.testing = d.newStage(window.NewTestFace(d.messages, d.palette()))
+	d.notes = d.newNotifications()
 	d.home = newHome(d)
 	d.tray = newTray(d)
+	d.tray.draw() // the toolkit shows a tray icon only if there is one before it runs
 	return d
 }
 
@@ -81,13 +76,15 @@ func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.ctx = ctx
 	d.app.Settings().AddListener(func(fyne.Settings) {
-		d.face.SetPalette(d.palette())
+		d.asking.face.SetPalette(d.palette())
+		d.testing.face.SetPalette(d.palette())
 		d.refresh()
 		d.home.draw()
 	})
 	d.app.Lifecycle().SetOnStarted(func() {
 		keepKeyboard()
 		d.work.Go(func() { d.clock(ctx) })
+		d.work.Go(func() { d.notes.Run(ctx) })
 		d.start()
 		if !hidden || !d.unlocking || link != "" {
 			d.home.open(link)
@@ -139,15 +136,20 @@ func (d *desktopAgent) clock(ctx context.Context) {
 func (d *desktopAgent) beat() {
 	now := time.Now()
 	d.desk.Beat(now)
-	d.face.SetLive(d.desk.View(now).Live)
+	live := d.desk.View(now).Live
+	d.asking.face.SetLive(live)
+	d.testing.face.SetLive(live)
 }
 
 // startedAgain brings up what the person wants to see who starts this program again.
 func (d *desktopAgent) startedAgain(link string) {
 	d.bringBack()
-	if link == "" && d.visible {
-		d.asking.RequestFocus() // she wants to see what is asked
-		return
+	for _, s := range []*stage{d.asking, d.testing} {
+		if link == "" && s.visible {
+			s.show(d.desk.View(time.Now()), true)
+			s.window.RequestFocus() // she wants to see what is asked
+			return
+		}
 	}
 	d.home.open(link)
 }
@@ -195,7 +197,7 @@ func (d *desktopAgent) unlocked(a *agent.Agent, err error) {
 	case err != nil:
 		d.home.fail(err)
 	default:
-		d.agent, d.ended = a, nil
+		d.agent, d.state, d.ended = a, a.State(), nil
 		d.work.Go(func() {
 			err := a.Run(d.ctx, d)
 			fyne.Do(func() {
@@ -228,14 +230,6 @@ func (d *desktopAgent) press(p desk.Press, byKey bool) {
 	d.refresh()
 }
 
-// drawn is told when something new can first be seen.
-func (d *desktopAgent) drawn() {
-	fyne.Do(func() {
-		d.desk.Moved(time.Now())
-		d.refresh()
-	})
-}
-
 // bringBack brings back what was put away.
 func (d *desktopAgent) bringBack() {
 	d.desk.BringBack(time.Now())
@@ -255,26 +249,27 @@ func (d *desktopAgent) refresh() {
 	for _, account := range d.desk.TakeNotMe() {
 		d.home.notMe(account)
 	}
-	v := d.desk.View(now)
-	switch {
-	case v.Kind != desk.Nothing:
-		d.asking.SetTitle(d.face.Title(v))
-		d.face.Show(v)
-		if !d.visible {
-			d.visible = true
-			d.showing.Store(true)
-			d.desk.Moved(now)
-			d.asking.Show()
-		}
-	case d.visible:
-		d.visible = false
-		d.showing.Store(false)
-		d.face.Show(v)
-		d.asking.Hide()
+	for _, id := range d.desk.TakeSeen() {
+		d.agent.TestSeen(id)
 	}
+	v := d.desk.View(now)
+	again := d.desk.Rings() > d.rings
+	d.rings = d.desk.Rings()
+	front, behind := d.asking, d.testing
+	if v.Kind == desk.Test {
+		front, behind = behind, front
+	}
+	behind.hide()
+	if v.Kind == desk.Nothing {
+		front.hide()
+	} else {
+		front.show(v, again)
+	}
+	d.showing.Store(d.asking.visible || d.testing.visible)
 	d.tray.draw()
 	d.home.tell()
 	d.home.drawIfChanged()
+	d.notes.Show(d.notifications(now)...)
 }
 
 // answer hands in an answer.
@@ -307,7 +302,7 @@ func (d *desktopAgent) getCode() {
 		got, err := a.NewCode(ctx)
 		if err != nil && agent.Unreachable(err) {
 			if got, err = offlineCode(a); errors.Is(err, agent.ErrNoOfflineSecret) {
-				err = errors.New(d.messages.Say("code.no-offline"))
+				err = window.Said(d.messages.Say("code.no-offline"))
 			}
 		}
 		if err != nil {
@@ -325,7 +320,7 @@ func offlineCode(a *agent.Agent) (agent.Code, error) {
 }
 
 func (d *desktopAgent) addCode(c agent.Code) {
-	c.Prompt.Account = d.agent.State().Account
+	c.Prompt.Account = d.state.Account
 	d.desk.Add(c, time.Now())
 	d.refresh()
 }
@@ -350,39 +345,4 @@ func (d *desktopAgent) call(fn func(context.Context) error) {
 			fyne.Do(func() { d.home.fail(err) })
 		}
 	})
-}
-
-// copyTime is how long a code stays on the clipboard.
-const copyTime = time.Minute
-
-// copy puts a code on the clipboard for a while.
-func (d *desktopAgent) copy(digits string) {
-	d.app.Clipboard().SetContent(digits)
-	d.copied = digits
-	d.face.SetCopied(true)
-	d.refresh()
-	time.AfterFunc(copyTime, func() {
-		fyne.Do(func() {
-			if d.copied == digits {
-				d.clearClipboard()
-			}
-		})
-	})
-}
-
-// clearClipboard takes a code off the clipboard, if it is there still.
-func (d *desktopAgent) clearClipboard() {
-	if d.copied != "" && d.app.Clipboard().Content() == d.copied {
-		d.app.Clipboard().SetContent("")
-	}
-	d.copied = ""
-	d.face.SetCopied(false)
-}
-
-// explain adds what to do when the device is not trusted any more.
-func (d *desktopAgent) explain(err error) error {
-	if agent.ReactionTo(err) == agent.Reenroll {
-		return fmt.Errorf("%w. To enrol this machine again, move its directory %s away and start this program again", err, d.dir)
-	}
-	return err
 }

@@ -43,6 +43,7 @@ func TestS1ThroughTheWindow(t *testing.T) {
 	signIn := r.signIn()
 	id := r.await(promptTitle)
 	settle()
+	signIn.await(`shown on 1 device`)
 	if got := r.focused(); got != home {
 		t.Errorf("the keyboard is in window %s, want it to stay in %s", got, home)
 	}
@@ -62,6 +63,22 @@ func TestS1ThroughTheWindow(t *testing.T) {
 	}
 	signIn.await(`signed in as ada`)
 	r.until("the window to go, as the code was used", func() bool { return r.find(codeTitle) == "" })
+	// The same requester asks again, for what was put away: it comes up again, and does
+	// not take the keyboard.
+	r.signIn()
+	r.await(promptTitle)
+	r.run("xdotool", "windowfocus", "--sync", id)
+	settle()
+	r.key("Escape")
+	r.until("the window to go, as it was put away", func() bool { return r.find(promptTitle) == "" })
+	r.run("xdotool", "windowfocus", "--sync", home)
+	time.Sleep(11 * time.Second) // the server lets it ring again after 10
+	r.signIn()
+	r.await(promptTitle)
+	settle()
+	if got := r.focused(); got != home {
+		t.Errorf("rung again, the keyboard is in window %s, want it to stay in %s", got, home)
+	}
 }
 
 // TestClickInTheFirstMomentDecidesNothing clicks on Allow the moment the window is
@@ -134,19 +151,28 @@ func TestFirstStartByKeyboard(t *testing.T) {
 
 // TestEscapePutsAway decides nothing: the prompt comes back when it is asked for.
 func TestEscapePutsAway(t *testing.T) {
-	r, _ := enrolled(t)
+	r := newRoom(t)
+	r.bus()
+	r.dunst()
+	r.run("countersign-agent", "enroll", r.invite(), "--name", "Ada's desktop", "--kind", "desktop")
+	r.start("countersign-desktop", "--hidden")
 	signIn := r.signIn()
 	id := r.await(promptTitle)
+	r.until("the notification", func() bool { return r.displayed() == "1" })
 	r.run("xdotool", "windowfocus", "--sync", id)
 	settle()
 	r.key("Escape")
 	r.until("the window to go", func() bool { return r.find(promptTitle) == "" })
+	r.until("the notification to go", func() bool { return r.displayed() == "0" })
 	if got := signIn.text(); strings.Contains(got, "denied") || strings.Contains(got, "approved") {
 		t.Fatalf("Escape decided:\n%s", got)
 	}
 	r.run("countersign-desktop") // started again, it brings back what was put away
 	r.await(promptTitle)
 	settle()
+	if got := r.displayed(); got != "0" {
+		t.Errorf("%s notifications came back with it, want 0", got)
+	}
 	r.click(id, denyAt)
 	signIn.await(`denied`)
 }

@@ -37,7 +37,7 @@ func (h *home) back() window.Button {
 
 // devices shows the devices, those that may approve first.
 func (h *home) devices(s *window.Sheet, devices []*countersignv1.Device) {
-	self := h.d.agent.State().Device
+	self := h.d.state.Device
 	s.Title("devices.title")
 	s.Say("devices.what")
 	s.Buttons(h.back())
@@ -56,12 +56,17 @@ func (h *home) devices(s *window.Sheet, devices []*countersignv1.Device) {
 			s.Field("devices.state", h.d.messages.Say("state."+stateWord(d)))
 			s.Field("devices.enrolled", local(d.GetEnrollTime()))
 			s.Field("devices.seen", h.seen(d))
+			h.reached(s, d)
 			s.Field("home.keys", h.d.messages.Say("storage."+storageWord(d)))
 			if revoked {
 				s.Field("devices.revoked", local(d.GetRevokeTime()))
 				continue
 			}
 			buttons := []window.Button{{Label: "devices.revoke", Do: func() { h.turnTo(func(s *window.Sheet) { h.revoke(s, d) }) }}}
+			if d.GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED {
+				test := window.Button{Label: "devices.test", Do: func() { h.try(d.GetId(), d.GetName()) }}
+				buttons = append([]window.Button{test}, buttons...)
+			}
 			if d.GetId() == self {
 				rename := window.Button{Label: "devices.rename", Do: func() { h.turnTo(h.rename) }}
 				buttons = append([]window.Button{rename}, buttons...)
@@ -81,7 +86,7 @@ func (h *home) revoke(s *window.Sheet, d *countersignv1.Device) {
 	s.Named("field.device", d.GetName(), h.d.messages.Say("kind."+kindWord(d)))
 	s.Fingerprint(d.GetId())
 	s.Say("revoke.what")
-	if d.GetId() == a.State().Device {
+	if d.GetId() == h.d.state.Device {
 		s.Strong("revoke.self")
 	}
 	s.Buttons(
@@ -123,19 +128,47 @@ func (h *home) readmit(s *window.Sheet, d *countersignv1.Device) {
 func (h *home) rename(s *window.Sheet) {
 	a := h.d.agent
 	s.Title("rename.title")
-	e := s.Entry("rename.label", a.State().Name, false)
+	e := s.Entry("rename.label", h.d.state.Name, false)
 	do := func() {
 		name := strings.TrimSpace(e.Text)
 		h.d.call(func(ctx context.Context) error {
 			err := a.Rename(ctx, name)
 			if err == nil {
-				fyne.Do(h.listDevices)
+				fyne.Do(func() { h.d.state.Name = name; h.listDevices() })
 			}
 			return err
 		})
 	}
 	e.OnSubmitted = func(string) { do() }
 	s.Buttons(window.Button{Label: "revoke.keep", Do: h.listDevices}, window.Button{Label: "rename.do", Do: do})
+}
+
+// reached says when a device last had a prompt, and whether it can be woken: what to
+// look at when prompts do not come.
+func (h *home) reached(s *window.Sheet, d *countersignv1.Device) {
+	if isRevoked(d) {
+		return
+	}
+	if at := d.GetLastReachedTime(); at != nil {
+		s.Field("devices.reached", local(at))
+	} else {
+		s.Field("devices.reached", h.d.messages.Say("devices.never"))
+	}
+	push := d.GetPush()
+	switch push.GetService() {
+	case countersignv1.PushService_PUSH_SERVICE_APNS:
+		s.Field("devices.push", h.d.messages.Say("push.apns"))
+	case countersignv1.PushService_PUSH_SERVICE_WEB_PUSH:
+		s.Item("devices.push", push.GetHost(), "push.web", h.d.messages.Say("push.web"))
+	default:
+		s.Field("devices.push", h.d.messages.Say("push.none"))
+	}
+	if push.GetDead() {
+		s.Strong("push.dead")
+	}
+	if at := push.GetFailureTime(); at != nil {
+		s.Item("push.failed", push.GetFailure(), "unknown.why", local(at))
+	}
 }
 
 func (h *home) seen(d *countersignv1.Device) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -8,22 +9,26 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/desktop/window"
+	"github.com/countersignd/countersign/internal/audit"
+	"github.com/countersignd/countersign/internal/text"
 )
 
 // A home is the window that a person opens: how it stands, the devices, the first
 // start. There is one sheet in it at a time.
 type home struct {
-	d       *desktopAgent
-	window  fyne.Window
-	visible bool                // it is on the screen
-	sheet   func(*window.Sheet) // what is in it
-	live    bool                // the sheet says how it stands, and is drawn anew when that changes
-	kept    bool                // the sheet is shown once, and only its own button leaves it
-	next    func(*window.Sheet) // comes up after a sheet that is kept
-	telling bool                // the sheet tells notices
-	told    map[noticeID]bool
-	shown   string
-	place   *place // of new keys; nil until it was looked for
+	d        *desktopAgent
+	window   fyne.Window
+	visible  bool                // it is on the screen
+	sheet    func(*window.Sheet) // what is in it
+	live     bool                // the sheet says how it stands, and is drawn anew when that changes
+	kept     bool                // the sheet is shown once, and only its own button leaves it
+	next     func(*window.Sheet) // comes up after a sheet that is kept
+	telling  bool                // the sheet tells notices
+	tellings int                 // how often one has
+	told     map[noticeID]bool
+	shown    string
+	turns    int    // how often another sheet was put up
+	place    *place // of new keys; nil until it was looked for
 }
 
 func newHome(d *desktopAgent) *home {
@@ -69,6 +74,7 @@ func (h *home) turnTo(sheet func(*window.Sheet)) {
 		return
 	}
 	h.sheet, h.live = sheet, false
+	h.turns++
 	h.draw()
 }
 
@@ -95,7 +101,8 @@ func (h *home) draw() {
 }
 
 func (h *home) drawIfChanged() {
-	if now := h.oneLine() + strconv.Itoa(h.d.desk.Away(time.Now())) + h.d.desk.Screen().Record; h.live && now != h.shown {
+	screen := h.d.desk.Screen()
+	if now := h.oneLine() + strconv.Itoa(h.d.desk.Away(time.Now())) + screen.Record + screen.Status; h.live && now != h.shown {
 		h.shown = now
 		h.draw()
 	}
@@ -103,16 +110,18 @@ func (h *home) drawIfChanged() {
 
 // fail shows what went wrong, and what to do.
 func (h *home) fail(err error) {
-	h.turnTo(func(s *window.Sheet) {
-		s.Title("home.failed")
-		s.Told(h.d.explain(err).Error())
-		if h.d.agent != nil {
-			s.Buttons(window.Button{Label: "home.back", Do: func() { h.turnTo(h.status) }})
-		} else {
-			s.Buttons(window.Button{Label: "home.again", Do: h.d.start}, h.quit())
-		}
-	})
+	h.turnTo(func(s *window.Sheet) { h.failed(s, err) })
 	h.open("")
+}
+
+func (h *home) failed(s *window.Sheet, err error) {
+	s.Title("home.failed")
+	h.trouble(s, err)
+	if h.d.agent != nil {
+		s.Buttons(h.back())
+	} else {
+		s.Buttons(window.Button{Label: "home.again", Do: h.d.start}, h.quit())
+	}
 }
 
 // notMe says what "this wasn't me" means for a password.
@@ -123,6 +132,35 @@ func (h *home) notMe(account string) {
 		s.Buttons(window.Button{Label: "home.back", Do: func() { h.turnTo(h.status) }})
 	})
 	h.open("")
+}
+
+// trouble says what is wrong, and what to do if this device is not trusted any more.
+func (h *home) trouble(s *window.Sheet, err error) {
+	s.Trouble(err, h.d.dir)
+	if agent.ReactionTo(err) == agent.Reenroll {
+		s.Say("problem.reenroll", "dir", text.Escape(h.d.dir))
+	}
+}
+
+// record says what is wrong with the server's record, if anything is.
+func (h *home) record(s *window.Sheet) {
+	err := h.d.desk.Screen().Why.Record
+	if err == nil {
+		return
+	}
+	s.Rule()
+	s.Strong("status.record")
+	alarm, ok := errors.AsType[*agent.RecordAlarm](err)
+	if !ok {
+		h.trouble(s, err)
+		return
+	}
+	s.Say("status.record.more")
+	count := func(head audit.Head) string {
+		return h.d.messages.Say("record.count", "n", strconv.FormatUint(uint64(head.Size), 10), "time", head.Time.Local().Format("2006-01-02 15:04"))
+	}
+	s.Field("record.remembered", count(alarm.Remembered))
+	s.Field("record.shown", count(alarm.Shown))
 }
 
 func (h *home) quit() window.Button {
@@ -165,28 +203,31 @@ func (h *home) status(s *window.Sheet) {
 	switch screen := d.desk.Screen(); {
 	case d.ended != nil:
 		s.Strong("status.ended")
-		s.Told(d.explain(d.ended).Error())
+		h.trouble(s, d.ended)
 	case screen.Barred != "":
 		s.Strong("status.barred")
-		s.Told(screen.Barred)
+		h.trouble(s, screen.Why.Barred)
+		s.Say("status.barred.more")
 	case screen.Suspended:
 		s.Strong("status.suspended")
 		s.Say("status.suspended.more")
 	case screen.Connected:
 		s.Strong("status.connected")
 		s.Say("status.connected.more")
-		s.Quiet(screen.Status)
+		if n := screen.Why.Unshown; n > 0 {
+			s.Strong("status.unshown", "n", strconv.Itoa(n))
+		}
 	default:
 		s.Strong("status.away")
 		s.Say("status.away.more")
-		s.Quiet(screen.Status)
+		if screen.Why.Away == nil {
+			s.Quiet(d.messages.Say("status.connecting", "server", d.state.Server))
+		} else {
+			h.trouble(s, screen.Why.Away)
+		}
 	}
-	if record := d.desk.Screen().Record; record != "" {
-		s.Rule()
-		s.Strong("status.record")
-		s.Told(record)
-	}
-	state := d.agent.State()
+	h.record(s)
+	state := d.state
 	s.Rule()
 	s.Field("field.account", state.Account)
 	s.Named("field.device", state.Name, "")
@@ -196,11 +237,17 @@ func (h *home) status(s *window.Sheet) {
 	if state.Pin != "" {
 		s.Words("home.server-words", state.Pin)
 	}
+	if d.notesErr == nil {
+		s.Field("home.notifications", d.messages.Say("notify.there"))
+	} else {
+		s.Field("home.notifications", d.messages.Say("notify.none"))
+	}
 	s.Rule()
 	if n := d.desk.Away(time.Now()); n > 0 {
 		s.Buttons(window.Button{Label: "home.show-away", Do: d.bringBack})
 	}
 	s.Buttons(window.Button{Label: "home.code", Do: d.getCode}, window.Button{Label: "home.devices", Do: h.listDevices})
+	s.Buttons(window.Button{Label: "home.recent", Do: h.listRecent}, window.Button{Label: "home.test", Do: h.tryThis})
 	s.Buttons(window.Button{Label: "home.recovery", Do: func() { h.turnTo(h.renew) }})
 	s.Buttons(window.Button{Label: "home.close", Do: h.close}, h.quit())
 }
@@ -210,7 +257,7 @@ func (h *home) passphrase(s *window.Sheet, wrong error) {
 	s.Title("passphrase.title")
 	s.Say("passphrase.why")
 	if wrong != nil {
-		s.Told(wrong.Error())
+		h.trouble(s, wrong)
 	}
 	e := s.Entry("passphrase.label", "", true)
 	unlock := func() { h.d.unlock(e.Text) }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -41,27 +40,26 @@ func enter(dir, link string) (*instance, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	held, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	// The kernel lets go of the lock when the process ends, in whatever way.
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+	if got, err := lock(held); !got {
+		held.Close()
+		if err != nil {
 			return nil, err
 		}
 		return nil, tell(dir, link)
 	}
 	path := socketPath(dir)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, held.Close())
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, held.Close())
 	}
-	in := &instance{opened: make(chan string), lock: lock, listener: listener}
+	in := &instance{opened: make(chan string), lock: held, listener: listener}
 	in.serving.Go(in.serve)
 	return in, nil
 }

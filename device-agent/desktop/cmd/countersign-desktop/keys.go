@@ -1,7 +1,8 @@
 package main
 
 import (
-	"strings"
+	"errors"
+	"io/fs"
 
 	"fyne.io/fyne/v2"
 
@@ -12,8 +13,8 @@ import (
 
 // A place is where the keys of a new device are made.
 type place struct {
-	vault  keys.Vault // nil: in a file
-	whyNot []string   // what is better cannot be used
+	vault  keys.Vault      // nil: in a file
+	whyNot []keys.Unusable // what is better cannot be used
 }
 
 // vaults are where keys may be besides in a file.
@@ -66,10 +67,21 @@ func (h *home) sayPlace(s *window.Sheet) (label string) {
 	}
 	if h.place != nil {
 		for _, why := range h.place.whyNot {
-			s.Quiet(strings.ToUpper(why[:1]) + why[1:] + ".")
+			s.Quiet(h.d.messages.Say(whyNotKey(why)))
 		}
 	}
 	return label
+}
+
+// whyNotKey says why keys cannot be made in a better place.
+func whyNotKey(why keys.Unusable) string {
+	switch {
+	case why.Storage != keystore.InTPM:
+		return "first.no-keyring"
+	case errors.Is(why.Err, fs.ErrPermission):
+		return "first.no-tpm-group"
+	}
+	return "first.no-tpm"
 }
 
 // storage returns where new keys are made, or "" for a file.

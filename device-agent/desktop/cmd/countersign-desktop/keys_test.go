@@ -19,21 +19,13 @@ import (
 // keyring starts a session's bus, with the keyring of GNOME on it.
 func (r *room) keyring() {
 	r.t.Helper()
-	home := filepath.Dir(r.dir)
-	bus := filepath.Join(home, "bus")
-	r.env = append(r.env, "XDG_RUNTIME_DIR="+home, "DBUS_SESSION_BUS_ADDRESS=unix:path="+bus)
-	r.start("dbus-daemon", "--session", "--nofork", "--nopidfile", "--address=unix:path="+bus)
-	r.until("the bus", func() bool { _, err := os.Stat(bus); return err == nil })
+	r.bus()
 	daemon := r.start("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets")
 	if _, err := daemon.stdin.Write([]byte("password")); err != nil {
 		r.t.Fatal(err)
 	}
 	daemon.stdin.Close()
-	r.until("the keyring", func() bool {
-		out, err := r.command("dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus", "/",
-			"org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets").Output()
-		return err == nil && strings.Contains(string(out), "boolean true")
-	})
+	r.on("org.freedesktop.secrets")
 }
 
 // tpm starts a TPM made of software.

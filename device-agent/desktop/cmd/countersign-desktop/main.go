@@ -15,10 +15,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -50,6 +52,9 @@ func main() {
 }
 
 func run(c cli) error {
+	if err := checkDisplay(); err != nil {
+		return err
+	}
 	one, err := enter(c.Dir, c.Link)
 	if err != nil || one == nil {
 		return err
@@ -59,6 +64,15 @@ func run(c cli) error {
 	defer stop()
 	newDesktop(c.Dir, one.opened).run(ctx, c.Link, c.Hidden)
 	return nil
+}
+
+// checkDisplay returns an error if there is nothing to open a window on. The toolkit
+// would say it in words for those who wrote it.
+func checkDisplay() error {
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" || os.Getenv("WAYLAND_DISPLAY") != "" || os.Getenv("DISPLAY") != "" {
+		return nil
+	}
+	return errors.New("there is no screen to open a window on (neither WAYLAND_DISPLAY nor DISPLAY is set): start it in a desktop's session, or use countersign-agent run in a terminal")
 }
 
 // defaultDir is the directory of countersign-agent, too: $XDG_CONFIG_HOME/countersign.

@@ -20,35 +20,39 @@ func (h *home) tell() {
 		return
 	}
 	h.telling = true
-	h.turnTo(func(s *window.Sheet) {
-		h.kept = true
-		s.Title("news.title")
-		for i, n := range notices {
-			if i > 0 {
-				s.Rule()
-			}
-			h.notice(s, n)
-		}
-		s.Rule()
-		read := window.Button{Label: "news.read", Do: func() {
-			h.telling = false
-			for _, n := range notices {
-				h.told[idOf(n)] = true // until the agent says the same
-			}
-			if err := h.d.agent.NoticesShown(notices...); err != nil {
-				h.leave(func() { h.fail(err) })
-				return
-			}
-			h.leave(func() { h.turnTo(h.status) })
-		}}
-		devices := read
-		devices.Label, devices.Do = "home.devices", func() { read.Do(); h.listDevices() }
-		s.Buttons(devices, read)
-	})
+	h.tellings++
+	h.turnTo(func(s *window.Sheet) { h.notices(s, notices) })
 	if !h.visible {
 		h.visible = true
 		h.window.Show()
 	}
+}
+
+// notices tells them. Only its own buttons leave the sheet.
+func (h *home) notices(s *window.Sheet, notices []*countersignv1.Notice) {
+	h.kept = true
+	s.Title("news.title")
+	for i, n := range notices {
+		if i > 0 {
+			s.Rule()
+		}
+		h.notice(s, n)
+	}
+	s.Rule()
+	read := window.Button{Label: "news.read", Do: func() {
+		h.telling = false
+		for _, n := range notices {
+			h.told[idOf(n)] = true // until the agent says the same
+		}
+		if err := h.d.agent.NoticesShown(notices...); err != nil {
+			h.leave(func() { h.fail(err) })
+			return
+		}
+		h.leave(func() { h.turnTo(h.status) })
+	}}
+	devices := read
+	devices.Label, devices.Do = "home.devices", func() { read.Do(); h.listDevices() }
+	s.Buttons(devices, read)
 }
 
 // A noticeID tells notices from each other. The number alone does not, once a server
@@ -73,7 +77,7 @@ func (h *home) notice(s *window.Sheet, n *countersignv1.Notice) {
 	s.Strong(key)
 	if n.GetDeviceId() != "" {
 		note := ""
-		if n.GetDeviceId() == h.d.agent.State().Device {
+		if n.GetDeviceId() == h.d.state.Device {
 			note = h.d.messages.Say("devices.this")
 		}
 		s.Named("field.device", n.GetDeviceName(), note)

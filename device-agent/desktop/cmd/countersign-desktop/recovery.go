@@ -41,7 +41,7 @@ func (h *home) renew(s *window.Sheet) {
 			codes, err := a.NewRecoveryCodes(ctx)
 			if err == nil {
 				fyne.Do(func() {
-					h.turnTo(h.recoveryCodes(a.State(), codes, func() { h.turnTo(h.status) }))
+					h.turnTo(h.recoveryCodes(h.d.state, codes, func() { h.turnTo(h.status) }))
 				})
 			}
 			return err
@@ -79,13 +79,13 @@ func (h *home) recovering(r *agent.Recovery, in agent.Asking, problem error) {
 			s.Title("recover.title")
 			s.Say("recover.code", "account", state.Account)
 			if problem != nil {
-				s.Told(problem.Error())
+				h.trouble(s, problem)
 			}
 			e := s.Entry("recover.label", "", false)
 			use := func() {
 				typed := e.Text
 				if _, err := recovery.Parse(typed); err != nil { // not sent
-					h.recovering(r, in, err)
+					h.recovering(r, in, h.said("typed.recovery-code"))
 					return
 				}
 				h.wait()

@@ -25,6 +25,7 @@ const patience = time.Minute
 var bin string // where the three programs are
 
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // sheets say when things were
 	dir, err := os.MkdirTemp("", "countersign-desktop")
 	if err == nil {
 		err = buildAll(dir)
@@ -123,6 +124,7 @@ type room struct {
 	data   string
 	env    []string
 	credit string // the application's credentials
+	server *actor
 }
 
 func newRoom(t *testing.T) *room {
@@ -138,8 +140,8 @@ func newRoom(t *testing.T) *room {
 		"COUNTERSIGN_DATA_DIR=" + r.data, "COUNTERSIGN_AGENT_DIR=" + r.dir,
 	}
 	r.env = append(r.env, "DISPLAY=:"+r.xvfb())
-	server := r.start("countersign-server", "serve", "--listen", "127.0.0.1:0")
-	server.await(`ready, listening on (\S+)`)
+	r.server = r.start("countersign-server", "serve", "--listen", "127.0.0.1:0")
+	r.server.await(`ready, listening on (\S+)`)
 	r.run("countersign-server", "account", "add", "ada")
 	app := r.run("countersign-server", "app", "add", "files", "--name", "Files", "--json")
 	if err := os.WriteFile(r.credit, []byte(app), 0o600); err != nil {

@@ -36,13 +36,16 @@ func (h *home) first(s *window.Sheet) {
 	s.Buttons(window.Button{Label: "first.use-invitation", Do: func() { h.prepare(h.invitation("", nil)) }})
 	s.Rule()
 	s.Say("first.ask")
-	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.prepare(h.ask(byDevice, agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.be-approved", Do: func() { h.prepare(h.ask(byDevice, agent.Asking{Name: h.d.host}, nil)) }})
 	s.Rule()
 	s.Say("first.recovery")
-	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.prepare(h.ask(byRecovery, agent.Asking{Name: hostName()}, nil)) }})
+	s.Buttons(window.Button{Label: "first.use-recovery", Do: func() { h.prepare(h.ask(byRecovery, agent.Asking{Name: h.d.host}, nil)) }})
 	s.Rule()
 	s.Buttons(h.quit())
 }
+
+// said is a message as an error.
+func (h *home) said(key string) error { return window.Said(h.d.messages.Say(key)) }
 
 func (h *home) start() window.Button {
 	return window.Button{Label: "home.back", Do: h.d.start}
@@ -71,16 +74,16 @@ func (h *home) invitation(link string, problem error) func(*window.Sheet) {
 			s.Strong("invitation.server", "server", parsed.Server)
 		}
 		if problem != nil {
-			s.Told(problem.Error())
+			h.trouble(s, problem)
 		}
 		l := s.Entry("invitation.label", link, false)
 		l.SetPlaceHolder("countersign://…")
-		name := s.Entry("first.name", hostName(), false)
+		name := s.Entry("first.name", h.d.host, false)
 		passphrase := s.Entry(h.sayPlace(s), "", true)
 		s.Buttons(h.start(), window.Button{Label: "invitation.do", Do: func() {
 			parsed, err := invitation.Parse(strings.TrimSpace(l.Text))
 			if err != nil {
-				h.turnTo(h.invitation(l.Text, err))
+				h.turnTo(h.invitation(l.Text, h.said("typed.invitation")))
 				return
 			}
 			h.enroll(agent.Enrollment{Link: parsed, Name: strings.TrimSpace(name.Text), Passphrase: passphrase.Text}, l.Text)
@@ -129,7 +132,7 @@ func (h *home) ask(by way, in agent.Asking, problem error) func(*window.Sheet) {
 			s.Say("ask-trust.what")
 		}
 		if problem != nil {
-			s.Told(problem.Error())
+			h.trouble(s, problem)
 		}
 		server := s.Entry("ask-trust.server", in.Server.Address, false)
 		server.SetPlaceHolder("countersign.example:8443")
@@ -165,7 +168,7 @@ func (h *home) compare(by way, in agent.Asking, key string) func(*window.Sheet) 
 		s.Fingerprint(key)
 		s.Strong("compare.why")
 		s.Buttons(
-			window.Button{Label: "compare.no", Do: func() { h.turnTo(h.ask(by, in, errors.New(h.d.messages.Say("compare.refused")))) }},
+			window.Button{Label: "compare.no", Do: func() { h.turnTo(h.ask(by, in, h.said("compare.refused"))) }},
 			window.Button{Label: "compare.yes", Do: func() {
 				in.Server.Pin = key
 				if by == byRecovery {
@@ -203,13 +206,13 @@ func (h *home) asked(c *agent.Candidate, passphrase string, problem error) {
 		s.Fingerprint(state.Device)
 		s.Strong("asked.compare")
 		if problem != nil {
-			s.Told(problem.Error())
+			h.trouble(s, problem)
 		}
 		e := s.Entry("asked.code", "", false)
 		complete := func() {
 			digits, err := code.Parse(e.Text)
 			if err != nil { // not sent, as it would use up a try
-				h.asked(c, passphrase, err)
+				h.asked(c, passphrase, h.said("typed.code"))
 				return
 			}
 			h.wait()

@@ -39,24 +39,36 @@ func (t *tray) draw() {
 		return
 	}
 	d := t.d
-	status := d.home.oneLine()
+	status, why := d.home.oneLine(), ""
+	if away := d.desk.Screen().Why.Away; away != nil && d.agent != nil && !d.desk.Screen().Connected {
+		why = d.messages.Reason(away)
+	}
 	away := d.desk.Away(time.Now())
 	connected := d.agent != nil && d.ended == nil && d.desk.Screen().Connected
-	if now := status + strconv.Itoa(away) + strconv.FormatBool(d.agent != nil); now == t.shown {
+	if now := status + why + strconv.Itoa(away) + strconv.FormatBool(d.agent != nil); now == t.shown {
 		return
 	} else {
 		t.shown = now
 	}
-	line := fyne.NewMenuItem(status, nil)
-	line.Disabled = true
-	items := []*fyne.MenuItem{line, fyne.NewMenuItemSeparator()}
+	var items []*fyne.MenuItem
+	for _, words := range []string{status, why} {
+		if words != "" {
+			line := fyne.NewMenuItem(words, nil)
+			line.Disabled = true
+			items = append(items, line)
+		}
+	}
+	items = append(items, fyne.NewMenuItemSeparator())
 	if away > 0 {
 		items = append(items, fyne.NewMenuItem(d.messages.Say("home.away", "n", strconv.Itoa(away)), d.bringBack))
 	}
 	if d.agent != nil {
 		items = append(items,
 			fyne.NewMenuItem(d.messages.Say("home.code"), d.getCode),
-			fyne.NewMenuItem(d.messages.Say("home.devices"), func() { d.home.open(""); d.home.listDevices() }))
+			fyne.NewMenuItem(d.messages.Say("home.devices"), func() { d.home.open(""); d.home.listDevices() }),
+			fyne.NewMenuItem(d.messages.Say("home.recent"), func() { d.home.open(""); d.home.listRecent() }),
+			fyne.NewMenuItem(d.messages.Say("home.recovery"), func() { d.home.open(""); d.home.turnTo(d.home.renew) }),
+			fyne.NewMenuItem(d.messages.Say("home.test"), d.home.tryThis))
 	}
 	items = append(items,
 		fyne.NewMenuItem(d.messages.Say("home.open"), func() { d.home.open("") }),
