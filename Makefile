@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(CURDIR)/.tools:$(PATH)
 
 # What the tests need beyond what CONTRIBUTING.md names, as Debian calls it.
-APT_PACKAGES := prometheus systemd
+APT_PACKAGES := systemd
 # What the agent with a window is built with, and tested with.
 DESKTOP_BUILD_PACKAGES := gcc libgl1-mesa-dev xorg-dev libxkbcommon-dev libwayland-dev
 DESKTOP_TEST_PACKAGES := xvfb libgl1-mesa-dri xdotool xclip desktop-file-utils swtpm gnome-keyring dbus dunst
@@ -63,7 +63,7 @@ install-server:
 demo: build
 	@go build -o .tools/demo ./internal/demo && .tools/demo
 
-test: test-packages .tools/apns-sender
+test: test-packages
 	go test -race -shuffle=on -timeout=15m ./...
 	@$(MAKE) --no-print-directory test-desktop
 
@@ -116,7 +116,7 @@ check-staticcheck: .tools/staticcheck desktop-packages
 	staticcheck ./...
 	cd $(DESKTOP) && staticcheck ./...
 
-test-packages: .tools/web-push-receiver
+test-packages: .tools/apns-sender .tools/web-push-receiver .tools/promtool
 	@tools/apt-install $(APT_PACKAGES)
 
 desktop-packages:
@@ -124,12 +124,6 @@ desktop-packages:
 
 desktop-test-packages: desktop-packages
 	@tools/apt-install $(DESKTOP_TEST_PACKAGES)
-
-# A receiver of Web Push that checks what is pushed in the tests.
-.tools/web-push-receiver: tools/web-push-receiver/package.json tools/web-push-receiver/package-lock.json
-	@mkdir -p .tools
-	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
-	npm ci --prefix "$$dir" --ignore-scripts --no-audit --no-fund --loglevel=error && rm -rf $@ && mv "$$dir" $@
 
 # Tools are pinned in tools/ and made again when the pins change. Each appears
 # under its name only when it is whole, so any number of makes may run at once.
@@ -142,8 +136,14 @@ desktop-test-packages: desktop-packages
 	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
 	npm ci --prefix "$$dir" --no-audit --no-fund --loglevel=error && mv "$$dir"/node_modules/@bufbuild/buf-*/bin/buf $@ && touch $@
 
-# A sender of pushes that checks the APNs of the tests.
-.tools/apns-sender: tools/apns-sender/package.json tools/apns-sender/package-lock.json
+# A sender of pushes that checks the APNs of the tests, and a receiver that checks what
+# is pushed by Web Push.
+.tools/apns-sender .tools/web-push-receiver: .tools/%: tools/%/package.json tools/%/package-lock.json
 	@mkdir -p .tools
 	dir=$$(mktemp -d .tools/npm.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp $^ "$$dir" && \
 	npm ci --prefix "$$dir" --ignore-scripts --no-audit --no-fund --loglevel=error && rm -rf $@ && mv "$$dir" $@
+
+# Out of Debian's package rather than installed, since that would start a Prometheus.
+.tools/promtool:
+	@mkdir -p .tools
+	@tools/apt-extract prometheus usr/bin/promtool $@

@@ -334,17 +334,20 @@ func TestCommits(t *testing.T) {
 	}
 }
 
+// promtool is Prometheus's own linter, which make test-packages brings.
+const promtool = "../../.tools/promtool"
+
 // TestPromtool has names, units and help texts checked by Prometheus's own linter.
 func TestPromtool(t *testing.T) {
 	s := newScraped(t)
 	s.play("ada")
 	text, _ := s.scrape()
-	cmd := exec.Command("promtool", "check", "metrics")
+	cmd := exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s\nWithout promtool, run make test-packages.", err, out)
+		t.Errorf("promtool check metrics: %v\n%s\nWithout promtool, run  make .tools/promtool.", err, out)
 	}
-	cmd = exec.Command("promtool", "check", "metrics")
+	cmd = exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(strings.ReplaceAll(text, "countersign_codes_wrong_total", "countersign_codes_wrong_count"))
 	if _, err := cmd.CombinedOutput(); err == nil {
 		t.Error("promtool finds nothing in a counter that has a bad name")
@@ -391,7 +394,7 @@ func TestEveryMetricIsExplained(t *testing.T) {
 			t.Errorf("an alert is about the event %s, which does not exist", m[1])
 		}
 	}
-	if out, err := exec.Command("promtool", "check", "rules", alerts).CombinedOutput(); err != nil {
+	if out, err := exec.Command(promtool, "check", "rules", alerts).CombinedOutput(); err != nil {
 		t.Errorf("promtool check rules: %v\n%s", err, out)
 	}
 }
