@@ -164,7 +164,7 @@ func TestAsking(t *testing.T) {
 		{0, &pb.DeliveryCounts{}, "no device has it yet: none is connected. Open"},
 		{0, &pb.DeliveryCounts{}, ""},
 		{0, &pb.DeliveryCounts{PushRefused: 1}, "no push service wakes one"},
-		{0, &pb.DeliveryCounts{Pushed: 2, PushRefused: 1}, "2 devices will be woken"},
+		{0, &pb.DeliveryCounts{Pushed: 2, PushRefused: 1}, "being woken through a push service"},
 		{1, &pb.DeliveryCounts{Pushed: 2, Received: 1}, "1 device has it"},
 		{2, &pb.DeliveryCounts{Pushed: 2, Received: 2}, "2 devices have it"},
 		{2, &pb.DeliveryCounts{Received: 2, Shown: 1}, "shown on 1 device"},

@@ -133,7 +133,7 @@ func printDevice(env *environment, d *countersignv1.Device, self string, all []*
 	if d.GetReadmitTime() != nil {
 		env.printField("readmitted", local(d.GetReadmitTime())+", by "+names(d.GetReadmittedBy(), all))
 	}
-	seen := local(d.GetLastSeenTime())
+	seen := seenLine(d)
 	if d.GetConnected() {
 		seen = "connected now"
 	}
@@ -200,6 +200,14 @@ func stateWord(d *countersignv1.Device) string {
 
 func kindWord(d *countersignv1.Device) string {
 	return strings.ToLower(strings.TrimPrefix(d.GetKind().String(), "DEVICE_KIND_"))
+}
+
+// seenLine says when a device last called the server, which is known to the minute.
+func seenLine(d *countersignv1.Device) string {
+	if d.GetLastSeenTime() == nil {
+		return "never"
+	}
+	return d.GetLastSeenTime().AsTime().Local().Format("2006-01-02 15:04")
 }
 
 func local(t *timestamppb.Timestamp) string {

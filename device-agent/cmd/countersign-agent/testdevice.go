@@ -180,5 +180,5 @@ func lastSeen(d *countersignv1.Device) string {
 	if d.GetLastSeenTime() == nil {
 		return "it was never seen"
 	}
-	return "it was last seen " + local(d.GetLastSeenTime())
+	return "it was last seen " + seenLine(d)
 }

@@ -151,7 +151,7 @@ func lastSeen(d *pb.Device) string {
 	case d.GetLastSeenTime() == nil:
 		return "never"
 	}
-	return local(d.GetLastSeenTime())
+	return d.GetLastSeenTime().AsTime().Local().Format("2006-01-02 15:04 MST") // it is known to the minute
 }
 
 type deviceListCmd struct {
