@@ -87,7 +87,7 @@ func reachedLine(d *countersignv1.Device) string {
 	if d.GetLastReachedTime() == nil {
 		return "never, as far as is known"
 	}
-	return local(d.GetLastReachedTime())
+	return localMinute(d.GetLastReachedTime())
 }
 
 // A step is one thing that became of a prompt on a device.

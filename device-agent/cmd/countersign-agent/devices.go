@@ -133,7 +133,7 @@ func printDevice(env *environment, d *countersignv1.Device, self string, all []*
 	if d.GetReadmitTime() != nil {
 		env.printField("readmitted", local(d.GetReadmitTime())+", by "+names(d.GetReadmittedBy(), all))
 	}
-	seen := seenLine(d)
+	seen := localMinute(d.GetLastSeenTime())
 	if d.GetConnected() {
 		seen = "connected now"
 	}
@@ -202,12 +202,12 @@ func kindWord(d *countersignv1.Device) string {
 	return strings.ToLower(strings.TrimPrefix(d.GetKind().String(), "DEVICE_KIND_"))
 }
 
-// seenLine says when a device last called the server, which is known to the minute.
-func seenLine(d *countersignv1.Device) string {
-	if d.GetLastSeenTime() == nil {
+// localMinute is local for what is known to the minute.
+func localMinute(t *timestamppb.Timestamp) string {
+	if t == nil {
 		return "never"
 	}
-	return d.GetLastSeenTime().AsTime().Local().Format("2006-01-02 15:04")
+	return t.AsTime().Local().Format("2006-01-02 15:04")
 }
 
 func local(t *timestamppb.Timestamp) string {

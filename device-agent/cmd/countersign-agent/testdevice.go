@@ -93,11 +93,17 @@ func (t *tester) step(test *countersignv1.DeviceTest) {
 		} else {
 			t.say(test.GetCreateTime(), "It is not connected; "+lastSeen(t.device)+".")
 		}
+		nothing := true // wakes it
 		switch push := t.device.GetPush(); {
 		case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED:
 			t.say(test.GetCreateTime(), "Nothing is pushed, because it registered with no push service.")
 		case push.GetDead():
 			t.say(test.GetCreateTime(), "Nothing is pushed, because its registration is gone. It must register again.")
+		default:
+			nothing = false
+		}
+		if nothing && !test.GetConnected() {
+			t.say(test.GetCreateTime(), "The test waits until it connects: open its agent there.")
 		}
 	}
 	for _, s := range stepsOf(d) {
@@ -180,5 +186,5 @@ func lastSeen(d *countersignv1.Device) string {
 	if d.GetLastSeenTime() == nil {
 		return "it was never seen"
 	}
-	return "it was last seen " + seenLine(d)
+	return "it was last seen " + localMinute(d.GetLastSeenTime())
 }

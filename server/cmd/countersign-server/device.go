@@ -109,7 +109,7 @@ func listDevice(env *environment, d *pb.Device, all []*pb.Device) {
 	}
 	line("last seen", lastSeen(d))
 	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
-		line("last reached", cmp.Or(local(d.GetLastReachedTime()), "never"))
+		line("last reached", cmp.Or(localMinute(d.GetLastReachedTime()), "never"))
 		line("push", pushWords(d.GetPush()))
 	}
 	line("keys in", safe(d.GetKeyStorage()))
@@ -151,7 +151,7 @@ func lastSeen(d *pb.Device) string {
 	case d.GetLastSeenTime() == nil:
 		return "never"
 	}
-	return d.GetLastSeenTime().AsTime().Local().Format("2006-01-02 15:04 MST") // it is known to the minute
+	return localMinute(d.GetLastSeenTime())
 }
 
 type deviceListCmd struct {
@@ -226,7 +226,7 @@ func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
 	s.line("Readmitted by", byName(d.GetReadmittedBy(), all))
 	s.line("Last seen", lastSeen(d))
 	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
-		s.line("Last reached", cmp.Or(local(d.GetLastReachedTime()), "never: it has not said yet that a prompt came"))
+		s.line("Last reached", cmp.Or(localMinute(d.GetLastReachedTime()), "never: it has not said yet that a prompt came"))
 		showPush(s, d.GetPush())
 	}
 	s.line("Revoked", local(d.GetRevokeTime()))

@@ -104,6 +104,9 @@ func printSteps(env *environment, device *pb.Device, last, t *pb.DeviceTest) {
 		}
 		if device.GetPush().GetService() == pb.PushService_PUSH_SERVICE_UNSPECIFIED || device.GetPush().GetDead() {
 			step(t.GetCreateTime(), "Nothing is pushed. Push: "+pushWords(device.GetPush())+".")
+			if !t.GetConnected() {
+				step(t.GetCreateTime(), "The test waits until it connects: have its agent opened.")
+			}
 		}
 	}
 	news := func(at, before *timestamppb.Timestamp, words string) {

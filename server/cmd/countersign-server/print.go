@@ -119,6 +119,14 @@ func local(t *timestamppb.Timestamp) string {
 	return t.AsTime().Local().Format("2006-01-02 15:04:05 MST")
 }
 
+// localMinute is local for what is known to the minute.
+func localMinute(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().Local().Format("2006-01-02 15:04 MST")
+}
+
 // unix returns a moment for programs; 0 means never.
 func unix(t *timestamppb.Timestamp) int64 {
 	if t == nil {
