@@ -210,7 +210,7 @@ func (c *deviceShowCmd) Run(env *environment) error {
 }
 
 func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
-	s := newSheet(env.out)
+	s := newSheet(env)
 	s.line("Device", safe(d.GetId()))
 	s.line("Fingerprint", proquint.OfKey(d.GetId()))
 	s.line("Account", safe(d.GetAccount()))
@@ -232,7 +232,7 @@ func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
 	s.line("Revoked", local(d.GetRevokeTime()))
 	s.line("Revoked by", byName(d.GetRevokedBy(), all))
 	s.line("Reason", quoted(d.GetRevokeReason()))
-	return s.flush()
+	return s.print()
 }
 
 type deviceReadmitCmd struct {
