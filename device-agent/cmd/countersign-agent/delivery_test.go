@@ -86,7 +86,7 @@ func TestWhyATestDidNotArrive(t *testing.T) {
 		{false, push, &pb.Delivery{PushFailureTime: at}, "it was never seen, and the push was not taken"},
 		{false, push, &pb.Delivery{}, "no push was tried"},
 		{false, nil, &pb.Delivery{}, "nothing wakes it"},
-		{false, &pb.PushStatus{Service: pb.PushService_PUSH_SERVICE_APNS, Dead: true}, &pb.Delivery{PushFailureTime: at}, "nothing wakes it"},
+		{false, &pb.PushStatus{Service: pb.PushService_PUSH_SERVICE_APNS, Dead: true, Failure: "410 Gone"}, &pb.Delivery{PushFailureTime: at}, "nothing wakes it any more: \u2068“410 Gone”\u2069. Open its agent there"},
 	} {
 		tt := &tester{asJSON: true, env: &environment{out: io.Discard}, device: &pb.Device{Id: "x", Push: test.push}}
 		tt.step(&pb.DeviceTest{Connected: test.connected, Delivery: test.delivery, CreateTime: at, ExpireTime: at})

@@ -58,6 +58,12 @@ func (c *testCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil && !t.arrived() {
 		return explain(err)
 	}
+	if !t.arrived() {
+		// The test may have found that the device's registration is dead.
+		if again, _, err := listed(ctx, a, d.GetId()); err == nil {
+			t.device = again
+		}
+	}
 	return t.end(err)
 }
 
@@ -169,8 +175,10 @@ func (t *tester) why() string {
 		return "it is connected, but its agent does not say what it shows, so it is old, or it hangs. Restart or update it"
 	case t.device.GetId() == t.self && d.GetPushTime() == nil:
 		return "the agent of this device is not running. Start it with  " + t.env.command() + " run"
-	case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED || push.GetDead():
+	case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED:
 		return seen + ", and nothing wakes it. Open its agent there"
+	case push.GetDead():
+		return seen + ", and nothing wakes it any more: " + text.Isolate(push.GetFailure()) + ". Open its agent there, so that it registers again"
 	case d.GetPushFailureTime() != nil && d.GetPushFailure() != "":
 		return seen + ", and the push was not taken: " + text.Isolate(d.GetPushFailure())
 	case d.GetPushFailureTime() != nil:
