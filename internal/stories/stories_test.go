@@ -76,6 +76,18 @@ func TestStories(t *testing.T) {
 			"forge":    only("forge OLD NEW", 2, 2, (*stage).forge),
 			"remember": only("remember VAR", 1, 1, (*stage).remember),
 			"within":   only("within VAR MILLISECONDS", 2, 2, (*stage).within),
+
+			"web-push":      only("web-push", 0, 0, (*stage).webPush),
+			"subscribe":     only("subscribe NAME KEY", 2, 2, (*stage).subscribe),
+			"pushed":        only("pushed NAME asked|over", 2, 2, (*stage).pushed),
+			"requests":      only("requests NUMBER", 1, 1, (*stage).requests),
+			"expire":        only("expire NAME", 1, 1, (*stage).expire),
+			"answer":        only("answer STATUS|nothing|itself", 1, 1, (*stage).answer),
+			"apns":          only("apns", 0, 0, (*stage).startAPNs),
+			"register-apns": only("register-apns NAME DIR", 2, 2, (*stage).registerAPNs),
+			"apns-pushed":   only("apns-pushed NAME alert|background|REASON", 2, 2, (*stage).apnsPushed),
+			"lose":          only("lose NAME SECONDS-AGO", 2, 2, (*stage).lose),
+			"apns-answer":   only("apns-answer STATUS REASON", 2, 2, (*stage).apnsAnswer),
 		},
 	})
 }
@@ -95,6 +107,7 @@ type stageKey struct{}
 type stage struct {
 	env   *testscript.Env
 	actor map[string]*actor
+	pushes
 }
 
 func newStage(e *testscript.Env) *stage {
@@ -170,7 +183,7 @@ func (s *stage) start(ts *testscript.TestScript, args []string) {
 // but shows each.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "COUNTERSIGN_DATA_DIR", "COUNTERSIGN_AGENT_DIR", "COUNTERSIGN_PASSPHRASE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "COUNTERSIGN_DATA_DIR", "COUNTERSIGN_AGENT_DIR", "COUNTERSIGN_PASSPHRASE", "SSL_CERT_FILE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -35,7 +35,7 @@ func judge(host string, resp *http.Response, now time.Time) error {
 	case status == http.StatusOK, status == http.StatusCreated, status == http.StatusAccepted, status == http.StatusNoContent:
 		return nil
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return refusal(approval.WakeDead, "the subscription is no more, and the device must register again")
+		return refusal(approval.WakeDead, "the subscription is no more")
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return refusal(approval.WakeRefused, "it does not accept this server's key or contact; the device may have to subscribe anew")
 	case status == http.StatusRequestEntityTooLarge:

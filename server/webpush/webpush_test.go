@@ -177,8 +177,8 @@ func TestRefusals(t *testing.T) {
 		verdict approval.WakeVerdict
 		why     string
 	}{
-		{gone, approval.WakeDead, "Web Push: 410 from 127.0.0.1: the subscription is no more, and the device must register again"},
-		{lost, approval.WakeDead, "Web Push: 404 from 127.0.0.1: the subscription is no more, and the device must register again"},
+		{gone, approval.WakeDead, "Web Push: 410 from 127.0.0.1: the subscription is no more"},
+		{lost, approval.WakeDead, "Web Push: 404 from 127.0.0.1: the subscription is no more"},
 		{foreign, approval.WakeRefused, "Web Push: 403 from 127.0.0.1: it does not accept this server's key or contact; the device may have to subscribe anew"},
 	} {
 		wake := wakeError(t, s.Wake(t.Context(), addressOf(test.sub), ring()))

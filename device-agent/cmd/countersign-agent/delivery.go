@@ -87,7 +87,7 @@ func reachedLine(d *countersignv1.Device) string {
 	if d.GetLastReachedTime() == nil {
 		return "never, as far as is known"
 	}
-	return local(d.GetLastReachedTime())
+	return localMinute(d.GetLastReachedTime())
 }
 
 // A step is one thing that became of a prompt on a device.
@@ -170,7 +170,8 @@ func (a *asking) line(s *countersignv1.SignIn) string {
 		rank, words = 2000+int(counts.GetReceived()), devices(counts.GetReceived())+have(counts.GetReceived())+" it"
 	case s.GetConnectedDevices() > 0:
 	case counts.GetPushed() > 0:
-		rank, words = 1002, "no device has it yet: none is connected. "+devices(counts.GetPushed())+" will be woken, if the push service does its part. "+orCode
+		// How many these are is not said: the number rises while the pushes are taken.
+		rank, words = 1002, "being woken through a push service, which may take a moment or never arrive"
 	case counts.GetPushRefused() > 0:
 		rank, words = 1001, "no device has it yet: none is connected, and no push service wakes one. "+orCode
 	default:

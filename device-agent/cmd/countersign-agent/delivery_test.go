@@ -86,7 +86,7 @@ func TestWhyATestDidNotArrive(t *testing.T) {
 		{false, push, &pb.Delivery{PushFailureTime: at}, "it was never seen, and the push was not taken"},
 		{false, push, &pb.Delivery{}, "no push was tried"},
 		{false, nil, &pb.Delivery{}, "nothing wakes it"},
-		{false, &pb.PushStatus{Service: pb.PushService_PUSH_SERVICE_APNS, Dead: true}, &pb.Delivery{PushFailureTime: at}, "nothing wakes it"},
+		{false, &pb.PushStatus{Service: pb.PushService_PUSH_SERVICE_APNS, Dead: true, Failure: "410 Gone"}, &pb.Delivery{PushFailureTime: at}, "nothing wakes it any more: \u2068“410 Gone”\u2069. Open its agent there"},
 	} {
 		tt := &tester{asJSON: true, env: &environment{out: io.Discard}, device: &pb.Device{Id: "x", Push: test.push}}
 		tt.step(&pb.DeviceTest{Connected: test.connected, Delivery: test.delivery, CreateTime: at, ExpireTime: at})
@@ -164,7 +164,7 @@ func TestAsking(t *testing.T) {
 		{0, &pb.DeliveryCounts{}, "no device has it yet: none is connected. Open"},
 		{0, &pb.DeliveryCounts{}, ""},
 		{0, &pb.DeliveryCounts{PushRefused: 1}, "no push service wakes one"},
-		{0, &pb.DeliveryCounts{Pushed: 2, PushRefused: 1}, "2 devices will be woken"},
+		{0, &pb.DeliveryCounts{Pushed: 2, PushRefused: 1}, "being woken through a push service"},
 		{1, &pb.DeliveryCounts{Pushed: 2, Received: 1}, "1 device has it"},
 		{2, &pb.DeliveryCounts{Pushed: 2, Received: 2}, "2 devices have it"},
 		{2, &pb.DeliveryCounts{Received: 2, Shown: 1}, "shown on 1 device"},

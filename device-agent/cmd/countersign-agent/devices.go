@@ -133,7 +133,7 @@ func printDevice(env *environment, d *countersignv1.Device, self string, all []*
 	if d.GetReadmitTime() != nil {
 		env.printField("readmitted", local(d.GetReadmitTime())+", by "+names(d.GetReadmittedBy(), all))
 	}
-	seen := local(d.GetLastSeenTime())
+	seen := localMinute(d.GetLastSeenTime())
 	if d.GetConnected() {
 		seen = "connected now"
 	}
@@ -200,6 +200,14 @@ func stateWord(d *countersignv1.Device) string {
 
 func kindWord(d *countersignv1.Device) string {
 	return strings.ToLower(strings.TrimPrefix(d.GetKind().String(), "DEVICE_KIND_"))
+}
+
+// localMinute is local for what is known to the minute.
+func localMinute(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "never"
+	}
+	return t.AsTime().Local().Format("2006-01-02 15:04")
 }
 
 func local(t *timestamppb.Timestamp) string {

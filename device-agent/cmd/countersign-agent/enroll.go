@@ -103,7 +103,7 @@ func sayOlder(env *environment, namesakes []*pb.Device) {
 
   %s devices revoke %s
 
-`, local(d.GetLastSeenTime()), text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId()), env.command(), shortID(d))
+`, localMinute(d.GetLastSeenTime()), text.Isolate(d.GetName()), kindWord(d), agent.Fingerprint(d.GetId()), env.command(), shortID(d))
 	}
 }
 

@@ -63,7 +63,7 @@ func noWebPush(services []countersignv1.PushService) error {
 type pushRegisterCmd struct {
 	Endpoint string `required:"" placeholder:"URL" help:"The subscription's endpoint, an https URL. Whoever has it and the keys can wake this device."`
 	P256DH   string `required:"" name:"p256dh" placeholder:"KEY" help:"The subscription's public key, in base64url."`
-	Auth     string `required:"" placeholder:"SECRET" help:"The subscription's authentication secret, in base64url."`
+	Auth     string `required:"" placeholder:"SECRET" help:"The subscription's authentication secret, in base64url. Give it with =, since it may begin with a hyphen."`
 }
 
 // Run registers a subscription.

@@ -58,6 +58,12 @@ func (c *testCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil && !t.arrived() {
 		return explain(err)
 	}
+	if !t.arrived() {
+		// The test may have found that the device's registration is dead.
+		if again, _, err := listed(ctx, a, d.GetId()); err == nil {
+			t.device = again
+		}
+	}
 	return t.end(err)
 }
 
@@ -93,11 +99,17 @@ func (t *tester) step(test *countersignv1.DeviceTest) {
 		} else {
 			t.say(test.GetCreateTime(), "It is not connected; "+lastSeen(t.device)+".")
 		}
+		nothing := true // wakes it
 		switch push := t.device.GetPush(); {
 		case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED:
 			t.say(test.GetCreateTime(), "Nothing is pushed, because it registered with no push service.")
 		case push.GetDead():
 			t.say(test.GetCreateTime(), "Nothing is pushed, because its registration is gone. It must register again.")
+		default:
+			nothing = false
+		}
+		if nothing && !test.GetConnected() {
+			t.say(test.GetCreateTime(), "The test waits until it connects: open its agent there.")
 		}
 	}
 	for _, s := range stepsOf(d) {
@@ -163,8 +175,10 @@ func (t *tester) why() string {
 		return "it is connected, but its agent does not say what it shows, so it is old, or it hangs. Restart or update it"
 	case t.device.GetId() == t.self && d.GetPushTime() == nil:
 		return "the agent of this device is not running. Start it with  " + t.env.command() + " run"
-	case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED || push.GetDead():
+	case push.GetService() == countersignv1.PushService_PUSH_SERVICE_UNSPECIFIED:
 		return seen + ", and nothing wakes it. Open its agent there"
+	case push.GetDead():
+		return seen + ", and nothing wakes it any more: " + text.Isolate(push.GetFailure()) + ". Open its agent there, so that it registers again"
 	case d.GetPushFailureTime() != nil && d.GetPushFailure() != "":
 		return seen + ", and the push was not taken: " + text.Isolate(d.GetPushFailure())
 	case d.GetPushFailureTime() != nil:
@@ -180,5 +194,5 @@ func lastSeen(d *countersignv1.Device) string {
 	if d.GetLastSeenTime() == nil {
 		return "it was never seen"
 	}
-	return "it was last seen " + local(d.GetLastSeenTime())
+	return "it was last seen " + localMinute(d.GetLastSeenTime())
 }

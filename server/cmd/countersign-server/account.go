@@ -143,7 +143,7 @@ func (c *accountShowCmd) Run(env *environment) error {
 }
 
 func showAccount(env *environment, a *pb.Account) error {
-	s := newSheet(env.out)
+	s := newSheet(env)
 	s.line("Account", safe(a.GetName()))
 	s.line("State", enumWord(a.GetState(), "ACCOUNT_STATE_"))
 	s.line("Created", local(a.GetCreateTime()))
@@ -151,7 +151,7 @@ func showAccount(env *environment, a *pb.Account) error {
 	s.line("Reason", quoted(a.GetSuspendReason()))
 	s.line("Trusted devices", fmt.Sprint(a.GetTrustedDevices()))
 	s.line("Recovery codes", recoveryLine(a))
-	return s.flush()
+	return s.print()
 }
 
 // recoveryLine says how many recovery codes are left. What they are, nobody can

@@ -76,7 +76,7 @@ func (s apnsSettings) waker(ctx context.Context, log *slog.Logger) (approval.Wak
 	if err != nil {
 		return nil, fmt.Errorf("[apns] key_file: %w; put the key there that Apple hands out, or correct the setting", err)
 	}
-	if err := checkPrivate(s.KeyFile, 0o600); err != nil {
+	if err := checkKeyFile(s.KeyFile); err != nil {
 		return nil, fmt.Errorf("[apns] key_file: %w", err)
 	}
 	waker, err := apns.New(s.config(key))

@@ -40,7 +40,7 @@ func printCredentials(ctx context.Context, env *environment, admin pb.AdminServi
 		}
 		return env.printJSON(c)
 	}
-	s := newSheet(env.out)
+	s := newSheet(env)
 	s.line("Application", safe(id))
 	s.line("Token", token)
 	s.line("Server", safe(srv.GetPublicAddress()))
@@ -49,7 +49,7 @@ func printCredentials(ctx context.Context, env *environment, admin pb.AdminServi
 	} else {
 		s.line("Server key id", srv.GetServerKeyId())
 	}
-	if err := s.flush(); err != nil {
+	if err := s.print(); err != nil {
 		return err
 	}
 	fmt.Fprintln(env.out, "\nThe token is a password of the application. It is shown only now and kept as a hash.")
@@ -191,7 +191,7 @@ func (c *appSetCmd) Run(env *environment) error {
 			return env.printJSON(policyOf(resp.GetApplication()))
 		}
 		p := resp.GetApplication().GetPolicy()
-		s := newSheet(env.out)
+		s := newSheet(env)
 		s.line("Application", safe(resp.GetApplication().GetId()))
 		s.line("Prompt lifetime", p.GetPromptLifetime().AsDuration().String())
 		s.line("Code lifetime", p.GetCodeLifetime().AsDuration().String())
@@ -199,7 +199,7 @@ func (c *appSetCmd) Run(env *environment) error {
 		s.line("Denial final", yesNo(p.GetDenialFinal()))
 		s.line("Requested codes", yesNo(p.GetRequestedCodes()))
 		s.line("Offline codes", yesNo(p.GetOfflineCodes()))
-		return s.flush()
+		return s.print()
 	})
 }
 

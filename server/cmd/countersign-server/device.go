@@ -109,7 +109,7 @@ func listDevice(env *environment, d *pb.Device, all []*pb.Device) {
 	}
 	line("last seen", lastSeen(d))
 	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
-		line("last reached", cmp.Or(local(d.GetLastReachedTime()), "never"))
+		line("last reached", cmp.Or(localMinute(d.GetLastReachedTime()), "never"))
 		line("push", pushWords(d.GetPush()))
 	}
 	line("keys in", safe(d.GetKeyStorage()))
@@ -151,7 +151,7 @@ func lastSeen(d *pb.Device) string {
 	case d.GetLastSeenTime() == nil:
 		return "never"
 	}
-	return local(d.GetLastSeenTime())
+	return localMinute(d.GetLastSeenTime())
 }
 
 type deviceListCmd struct {
@@ -210,7 +210,7 @@ func (c *deviceShowCmd) Run(env *environment) error {
 }
 
 func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
-	s := newSheet(env.out)
+	s := newSheet(env)
 	s.line("Device", safe(d.GetId()))
 	s.line("Fingerprint", proquint.OfKey(d.GetId()))
 	s.line("Account", safe(d.GetAccount()))
@@ -226,13 +226,13 @@ func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
 	s.line("Readmitted by", byName(d.GetReadmittedBy(), all))
 	s.line("Last seen", lastSeen(d))
 	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
-		s.line("Last reached", cmp.Or(local(d.GetLastReachedTime()), "never: it has not said yet that a prompt came"))
+		s.line("Last reached", cmp.Or(localMinute(d.GetLastReachedTime()), "never: it has not said yet that a prompt came"))
 		showPush(s, d.GetPush())
 	}
 	s.line("Revoked", local(d.GetRevokeTime()))
 	s.line("Revoked by", byName(d.GetRevokedBy(), all))
 	s.line("Reason", quoted(d.GetRevokeReason()))
-	return s.flush()
+	return s.print()
 }
 
 type deviceReadmitCmd struct {

@@ -104,6 +104,9 @@ func printSteps(env *environment, device *pb.Device, last, t *pb.DeviceTest) {
 		}
 		if device.GetPush().GetService() == pb.PushService_PUSH_SERVICE_UNSPECIFIED || device.GetPush().GetDead() {
 			step(t.GetCreateTime(), "Nothing is pushed. Push: "+pushWords(device.GetPush())+".")
+			if !t.GetConnected() {
+				step(t.GetCreateTime(), "The test waits until it connects: have its agent opened.")
+			}
 		}
 	}
 	news := func(at, before *timestamppb.Timestamp, words string) {
@@ -140,7 +143,7 @@ func whyNot(d *pb.Device, t *pb.DeviceTest) string {
 	case push.GetDead():
 		return name + ": " + lastSeenWords(d) + ", and its push registration is dead (" + safe(push.GetFailure()) + "). Open its agent, which registers again"
 	case delivery.GetPushFailureTime() != nil:
-		return name + ": " + lastSeenWords(d) + ", and " + servicePlace(push) + " did not take the push (" + safe(delivery.GetPushFailure()) + "). docs/operations.md says what that means"
+		return name + ": " + lastSeenWords(d) + ", and " + servicePlace(push) + " did not take the push (" + safe(delivery.GetPushFailure()) + "). docs/push.md says what that means"
 	case delivery.GetPushTime() != nil:
 		return name + ": " + servicePlace(push) + " took the push, but the device did not connect afterwards. It is switched off, without a network, or does not let the agent run or notify"
 	}

@@ -36,7 +36,7 @@ func TestWhyNot(t *testing.T) {
 		},
 		"refused": {
 			apns(func(*pb.PushStatus) {}), &pb.Delivery{PushFailureTime: tuesday, PushFailure: "APNs: InvalidProviderToken"},
-			[]string{"APNs did not take the push (APNs: InvalidProviderToken)", "docs/operations.md"},
+			[]string{"APNs did not take the push (APNs: InvalidProviderToken)", "docs/push.md"},
 		},
 		"pushed": {
 			apns(func(*pb.PushStatus) {}), &pb.Delivery{PushTime: tuesday},

@@ -47,16 +47,34 @@ func (t *table) flush() error { return t.w.Flush() }
 
 // A sheet shows one thing: a name and a value on each line. Lines without a
 // value are left out.
-type sheet struct{ *table }
-
-func newSheet(out io.Writer) sheet {
-	return sheet{&table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}}
+type sheet struct {
+	env   *environment
+	lines [][2]string
 }
 
-func (s sheet) line(name, value string) {
+func newSheet(env *environment) *sheet { return &sheet{env: env} }
+
+// line adds a line. Text that somebody else wrote must come through [safe].
+func (s *sheet) line(name, value string) {
 	if value != "" {
-		fmt.Fprintf(s.w, "%s:\t%s\n", name, value)
+		s.lines = append(s.lines, [2]string{name + ":", value})
 	}
+}
+
+// print prints the lines, of which long ones are broken.
+func (s *sheet) print() error {
+	widest := 0
+	for _, l := range s.lines {
+		widest = max(widest, len(l[0]))
+	}
+	var all strings.Builder
+	for _, l := range s.lines {
+		for _, line := range hanging(fmt.Sprintf("%-*s  ", widest, l[0]), l[1], s.env.width()) {
+			fmt.Fprintln(&all, line)
+		}
+	}
+	_, err := io.WriteString(s.env.out, all.String())
+	return err
 }
 
 // width returns how many columns the terminal has that is printed to, or 0 if
@@ -117,6 +135,14 @@ func local(t *timestamppb.Timestamp) string {
 		return ""
 	}
 	return t.AsTime().Local().Format("2006-01-02 15:04:05 MST")
+}
+
+// localMinute is local for what is known to the minute.
+func localMinute(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().Local().Format("2006-01-02 15:04 MST")
 }
 
 // unix returns a moment for programs; 0 means never.

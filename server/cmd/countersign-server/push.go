@@ -66,12 +66,16 @@ func pushWords(p *pb.PushStatus) string {
 	return servicePlace(p) + ", not used yet"
 }
 
-func showPush(s sheet, p *pb.PushStatus) {
+func showPush(s *sheet, p *pb.PushStatus) {
 	if p.GetService() == pb.PushService_PUSH_SERVICE_UNSPECIFIED {
 		s.line("Push", pushWords(p))
 		return
 	}
-	s.line("Push", servicePlace(p))
+	if p.GetDead() {
+		s.line("Push", servicePlace(p)+", dead: nothing is pushed to it. Open its agent, which registers again; until then it is rung only while it is connected")
+	} else {
+		s.line("Push", servicePlace(p))
+	}
 	s.line("Registered", local(p.GetRegisterTime()))
 	if p.GetAcceptTime() != nil {
 		s.line("Last push taken", local(p.GetAcceptTime()))
@@ -80,9 +84,6 @@ func showPush(s sheet, p *pb.PushStatus) {
 	}
 	if p.GetFailureTime() != nil {
 		s.line("Last push failed", local(p.GetFailureTime())+": "+safe(p.GetFailure()))
-	}
-	if p.GetDead() {
-		s.line("Registration", "dead: nothing is pushed to it. Open its agent, which registers again; until then it is rung only while it is connected")
 	}
 }
 

@@ -174,7 +174,7 @@ func (l loader) certificate() (tls.Certificate, error) {
 
 // ownCertificate loads a certificate that the administrator brings.
 func ownCertificate(certFile, keyFile string) (tls.Certificate, error) {
-	if err := checkPrivate(keyFile, 0o600); err != nil {
+	if err := checkKeyFile(keyFile); err != nil {
 		return tls.Certificate{}, err
 	}
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)

@@ -169,3 +169,35 @@ func TestAnotherTLSKeyIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// systemd lets a service read what LoadCredential= names by an access list, which
+// looks like the right of a group in the file's mode.
+func TestKeysThatSystemdHandsOver(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := writeCertificate(t, key)
+	load := func(mode os.FileMode) error {
+		if err := os.Chmod(s.TLSKey, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ownCertificate(s.TLSCertificate, s.TLSKey)
+		return err
+	}
+	const refusal = "so others may look into it"
+	if err := load(0o440); err == nil || !strings.Contains(err.Error(), refusal) {
+		t.Errorf("a key that a group may read = %v, want %q", err, refusal)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Dir(s.TLSKey))
+	if err := load(0o440); err != nil {
+		t.Errorf("the same from systemd = %v", err)
+	}
+	if err := load(0o444); err == nil || !strings.Contains(err.Error(), refusal) {
+		t.Errorf("one that everybody may read = %v, want %q", err, refusal)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Dir(filepath.Dir(s.TLSKey)))
+	if err := load(0o440); err == nil || !strings.Contains(err.Error(), refusal) {
+		t.Errorf("one below systemd's directory = %v, want %q", err, refusal)
+	}
+}

@@ -157,7 +157,7 @@ func (c *signInShowCmd) Run(env *environment) error {
 
 func showSignIn(env *environment, signIn *pb.SignIn) error {
 	r := signIn.GetRequester()
-	s := newSheet(env.out)
+	s := newSheet(env)
 	s.line("Sign-in", safe(signIn.GetId()))
 	s.line("Account", safe(signIn.GetAccount()))
 	s.line("Application", application(signIn))
@@ -188,7 +188,7 @@ func showSignIn(env *environment, signIn *pb.SignIn) error {
 	case pb.SignInState_SIGN_IN_STATE_PENDING, pb.SignInState_SIGN_IN_STATE_APPROVED:
 		s.line("Tries left", fmt.Sprint(signIn.GetTriesLeft()))
 	}
-	return s.flush()
+	return s.print()
 }
 
 // silence says why a sign-in rang nobody.

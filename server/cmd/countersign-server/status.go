@@ -29,7 +29,7 @@ func (c *statusCmd) Run(env *environment) error {
 				"ballast": s.GetBallast(), "clock_ahead": int64(s.GetClockAhead().AsDuration().Seconds()), "push_services": pushServiceObjects(s.GetPushServices()),
 			})
 		}
-		sheet := newSheet(env.out)
+		sheet := newSheet(env)
 		sheet.line("Version", safe(s.GetVersion()))
 		sheet.line("Deployment", safe(s.GetDeploymentId()))
 		sheet.line("Address", safe(s.GetPublicAddress()))
@@ -49,7 +49,7 @@ func (c *statusCmd) Run(env *environment) error {
 		if s.GetRestoreTime() != nil {
 			sheet.line("Restored", local(s.GetRestoreTime())+"; see  "+env.command("restore status"))
 		}
-		return sheet.flush()
+		return sheet.print()
 	})
 }
 

@@ -116,12 +116,12 @@ func (c *auditCheckpointCmd) Run(env *environment) error {
 		if err != nil {
 			return err
 		}
-		s := newSheet(env.out)
+		s := newSheet(env)
 		s.line("Records", fmt.Sprint(head.Size))
 		s.line("Time", head.Time.Local().Format("2006-01-02 15:04:05 MST"))
 		s.line("Root", audit.HashString(head.Root))
 		s.line("Signed by", keyWords(head.Key))
-		return s.flush()
+		return s.print()
 	})
 }
 
