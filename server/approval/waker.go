@@ -60,7 +60,8 @@ type Wakeup struct {
 	// topic takes the place of an older one on the device.
 	Topic string
 
-	// Expires is when the prompt ends: afterwards it must not be delivered.
+	// Expires is when the prompt ends, by the machine's clock: afterwards it must
+	// not be delivered.
 	Expires time.Time
 
 	// Over means that there is nothing to answer any more: what an earlier

@@ -122,7 +122,8 @@ func (b *Broker) attempt(ctx context.Context, q *wakeQueue, t *wakeTask) (again 
 	}
 	limited, cancel := context.WithTimeout(ctx, wakeTimeout)
 	defer cancel()
-	err = q.waker.Wake(limited, to.Address, Wakeup{Topic: t.topic, Expires: t.expires, Over: over})
+	// The service has a clock of its own.
+	err = q.waker.Wake(limited, to.Address, Wakeup{Topic: t.topic, Expires: b.civil(t.expires), Over: over})
 	if ctx.Err() != nil {
 		return time.Time{}
 	}
