@@ -8,12 +8,19 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// dialTimeout is how long it may take to connect, and again to shake hands.
-const dialTimeout = 5 * time.Second
+const (
+	// dialTimeout is how long it may take to connect, and again to shake hands.
+	dialTimeout = 5 * time.Second
+
+	// maxAddresses is how many addresses of a name one push may knock at. Push
+	// services have fewer; who answers for a name can give it thousands.
+	maxAddresses = 16
+)
 
 // errRefusedAddress is why the guard does not connect.
 var errRefusedAddress = errors.New("an address that must not be pushed to")
@@ -79,10 +86,14 @@ func (g *guard) dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
+	var tried atomic.Int64 // IPv4 and IPv6 are tried side by side
 	d := net.Dialer{
 		Timeout:  dialTimeout,
 		Resolver: g.resolver,
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
+			if tried.Add(1) > maxAddresses {
+				return errRefusedAddress
+			}
 			return g.admit(host, network, address)
 		},
 	}
