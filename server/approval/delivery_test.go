@@ -1,6 +1,7 @@
 package approval_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -272,6 +273,55 @@ func TestOldDeliveriesGo(t *testing.T) {
 		kept := dump(t, w.store)["deliveries"]
 		if len(kept) != 1 || kept[s.ID] == "" {
 			t.Errorf("deliveries of %d sign-ins are kept, want that of the new one", len(kept))
+		}
+	})
+}
+
+// A countingStore counts what is read of each bucket.
+type countingStore struct {
+	approval.Store
+	reads map[string]int
+}
+
+type countingTx struct {
+	approval.Tx
+	reads map[string]int
+}
+
+func (s *countingStore) View(ctx context.Context, fn func(approval.Tx) error) error {
+	return s.Store.View(ctx, func(tx approval.Tx) error { return fn(countingTx{tx, s.reads}) })
+}
+
+func (t countingTx) Get(bucket, key string) ([]byte, error) {
+	t.reads[bucket]++
+	return t.Tx.Get(bucket, key)
+}
+
+// Any device may ask for this as often as it likes, so a page must not read every
+// device anew for every sign-in.
+func TestRecentSignInsReadEachDeviceOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countingStore{storetest.NewMemory(), map[string]int{}}
+		w := newWorld(t, store)
+		w.account("ada")
+		files := w.application("files")
+		var devices []*device
+		for range 10 {
+			devices = append(devices, w.enroll("ada"))
+		}
+		for range 20 {
+			s := w.begin(files, "ada")
+			if _, err := w.broker.CancelSignIn(t.Context(), files, s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clear(store.reads)
+		page, _, err := w.broker.RecentSignIns(t.Context(), devices[0].id, approval.Page{})
+		if err != nil || len(page) != 20 || len(page[0].Deliveries) != len(devices) {
+			t.Fatalf("RecentSignIns = %d sign-ins, %v, want 20 with all devices", len(page), err)
+		}
+		if n := store.reads["devices"]; n > len(devices)+1 {
+			t.Errorf("%d devices were read, want each of %d once and the caller", n, len(devices))
 		}
 	})
 }

@@ -197,8 +197,11 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, 
 		if err := a.broker.count(tx, &found, devices); err != nil {
 			return err
 		}
-		open := s.At(now) == Pending
-		if found.Deliveries, err = a.broker.deliveriesOf(tx, id, s.Account, s.Begun, open, now); err != nil {
+		all, err := devicesOf(tx, s.Account)
+		if err != nil {
+			return err
+		}
+		if found.Deliveries, err = a.broker.deliveriesOf(tx, s, all, now); err != nil {
 			return err
 		}
 		for _, sequence := range s.Records {
@@ -318,12 +321,16 @@ func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page
 			return err
 		}
 		trusted := b.trustedIDs(tx, account, now)
+		devices, err := devicesOf(tx, account)
+		if err != nil {
+			return err
+		}
 		for i := range page {
 			s := &page[i]
 			if err := b.count(tx, s, trusted); err != nil {
 				return err
 			}
-			if s.Deliveries, err = b.deliveriesOf(tx, s.ID, account, s.Begun, s.At(now) == Pending, now); err != nil {
+			if s.Deliveries, err = b.deliveriesOf(tx, s, devices, now); err != nil {
 				return err
 			}
 		}
