@@ -321,27 +321,29 @@ func (b *Broker) keepDeliveries(ctx context.Context) {
 	}
 }
 
-// keepLooking finds out whom to wake for the sign-ins that were named, and at
-// the beginning for all that are open: the process before may have ended before
-// it had pushed.
+// keepLooking finds out whom to wake for the sign-ins that were named. It looks at
+// all that are open where more had changed than could be named, and at the
+// beginning: the process before may have ended before it had pushed.
 func (b *Broker) keepLooking(ctx context.Context) {
-	open, err := b.allOpen(ctx)
+	ids, err := b.allOpen(ctx)
 	b.tell(err, "looking for devices to wake")
-	b.waking.look(open...)
-	for {
+	for ctx.Err() == nil {
+		for _, id := range ids {
+			if err := b.lookAt(ctx, id); ctx.Err() == nil {
+				b.tell(err, "looking for devices to wake")
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.waking.bell:
 		}
-		ids, lost := b.waking.taken()
-		if lost {
-			b.log.Warn("too many sign-ins changed at once: no device is woken for some of them", "waiting", maxLooks)
-		}
-		for _, id := range ids {
-			if err := b.lookAt(ctx, id); ctx.Err() == nil {
-				b.tell(err, "looking for devices to wake")
-			}
+		var lost bool
+		if ids, lost = b.waking.taken(); lost {
+			b.log.Warn("too many sign-ins changed at once: all that are open are looked at for devices to wake", "more_than", maxLooks)
+			open, err := b.allOpen(ctx)
+			b.tell(err, "looking for devices to wake")
+			ids = append(ids, open...)
 		}
 	}
 }

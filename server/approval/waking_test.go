@@ -240,6 +240,28 @@ func TestA19APushServiceIsToldTheMachinesTime(t *testing.T) {
 	})
 }
 
+// Where more has changed than can be remembered, an application that begins and
+// cancels sign-ins as fast as it can keeps no device of others asleep.
+func TestDevicesAreWokenWhenTooManySignInsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, files, _, _, f := pushed(t, storetest.NewMemory())
+		tablet := w.enroll("ada")
+		w.broker.ChangeMany()
+		w.begin(files, "ada")
+		w.keepWaking()
+		f.wantGot(t, "at the start", "ring 10abcdef", "ring 20abcdef")
+
+		// Nothing has told of this device, as if what did had not been remembered.
+		if _, err := tablet.register("30abcdef"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		f.wantGot(t, "when nothing changed", "ring 10abcdef", "ring 20abcdef")
+		w.broker.ChangeMany()
+		f.wantGot(t, "when too many changed", "ring 10abcdef", "ring 20abcdef", "ring 30abcdef")
+	})
+}
+
 // A stream may be open at the server that nobody hears any more.
 func TestADeviceThatSaysNothingOnItsStreamIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
