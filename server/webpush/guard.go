@@ -72,10 +72,11 @@ func (a Allowed) address(address netip.Addr) bool {
 // A guard keeps pushes from what only this machine can reach.
 type guard struct {
 	allowed  Allowed
-	resolver *net.Resolver // nil is the system's
+	resolver *net.Resolver                      // nil is the system's
+	near     func(netip.AddrPort) (bool, error) // nearby, but in tests
 }
 
-func newGuard(a Allowed) *guard { return &guard{allowed: a} }
+func newGuard(a Allowed) *guard { return &guard{allowed: a, near: nearby} }
 
 // dial connects to host:port if the guard admits the address that the host has. The
 // name is looked up once, and each address that is tried is judged when its socket
@@ -107,10 +108,20 @@ func (g *guard) admit(host, network, address string) error {
 	if err != nil || network != "tcp4" && network != "tcp6" {
 		return errRefusedAddress
 	}
-	if g.allowed.host(strings.ToLower(host)) || g.admits(parsed.Addr()) {
+	if g.allowed.host(strings.ToLower(host)) || g.allowed.address(parsed.Addr().Unmap()) {
 		return nil
 	}
-	return errRefusedAddress
+	if !g.admits(parsed.Addr()) {
+		return errRefusedAddress
+	}
+	near, err := g.near(netip.AddrPortFrom(parsed.Addr().Unmap(), parsed.Port()))
+	if err != nil {
+		return err
+	}
+	if near {
+		return errRefusedAddress
+	}
+	return nil
 }
 
 func (g *guard) admits(address netip.Addr) bool {
