@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,6 +359,10 @@ func TestRecentSignInsAreTheOwners(t *testing.T) {
 		}
 		if theirs, _, err := w.broker.RecentSignIns(t.Context(), eve.id, approval.Page{}); err != nil || len(theirs) != 1 {
 			t.Errorf("the other account has %d sign-ins, %v, want its own", len(theirs), err)
+		}
+		for _, token := range []string{"z", strings.Repeat("z", 256), want[0] + "0", "eve/" + want[0]} {
+			_, _, err := w.broker.RecentSignIns(t.Context(), phone.id, approval.Page{Token: token})
+			wantReason(t, "a page token that no page has returned", err, approval.ReasonInvalidField)
 		}
 		for _, size := range []int{-1, 101} {
 			_, _, err := w.broker.RecentSignIns(t.Context(), phone.id, approval.Page{Size: size})

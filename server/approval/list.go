@@ -312,6 +312,10 @@ func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page
 		if p.Size < 0 || p.Size > 100 {
 			return invalidField("page_size", "want 0 to 100")
 		}
+		// A long one would be looked for in many places.
+		if p.Token != "" && !statement.ValidSignIn(p.Token) {
+			return invalidField("page_token", "want what the page before returned")
+		}
 		p.Size = cmp.Or(p.Size, 20)
 		if err := p.check(); err != nil {
 			return err
