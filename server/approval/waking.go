@@ -191,26 +191,31 @@ func (q *wakeQueue) over(topic string) {
 }
 
 // next returns a wake-up whose time has come, and a copy of it as it is, or how
-// long to wait for one; 0 means until the bell rings.
+// long to wait for one; 0 means until the bell rings. It is the oldest of an account
+// with the fewest under way: those whose pushes take long wait for each other first.
 func (q *wakeQueue) next(now time.Time) (t *wakeTask, is wakeTask, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.busy >= wakeWorkers {
 		return nil, is, 0
 	}
-	for _, t := range q.tasks {
+	fewest := wakesOfAccount // that an account with a wake-up whose time has come has under way
+	for _, o := range q.tasks {
 		switch {
-		case t.busy || q.running[t.account] >= wakesOfAccount:
-		case !t.ready.After(now):
-			t.busy = true
-			q.busy++
-			q.running[t.account]++
-			return t, *t, 0
-		case wait == 0 || t.ready.Sub(now) < wait:
-			wait = t.ready.Sub(now)
+		case o.busy || q.running[o.account] >= fewest:
+		case !o.ready.After(now):
+			t, fewest = o, q.running[o.account]
+		case wait == 0 || o.ready.Sub(now) < wait:
+			wait = o.ready.Sub(now)
 		}
 	}
-	return nil, is, wait
+	if t == nil {
+		return nil, is, wait
+	}
+	t.busy = true
+	q.busy++
+	q.running[t.account]++
+	return t, *t, 0
 }
 
 // done takes a wake-up back after an attempt, to be tried again then, or never
