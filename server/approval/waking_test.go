@@ -233,7 +233,7 @@ func TestA19APushServiceIsToldTheMachinesTime(t *testing.T) {
 		}
 		f.wantGot(t, "after the sign-in and the test began", "ring 10abcdef", "ring 10abcdef", "ring 20abcdef")
 		for _, h := range f.handed {
-			if lives := h.Expires.Sub(time.Now()); lives <= 0 || lives > 5*time.Minute {
+			if lives := time.Until(h.Expires); lives <= 0 || lives > 5*time.Minute {
 				t.Errorf("a wake-up expires %v after it was sent, want no more than the prompt lives", lives)
 			}
 		}
