@@ -93,8 +93,9 @@ type WakeError struct {
 	// it did not say.
 	After time.Duration
 
-	// Since is when the registration ceased to be, with WakeDead: one that is
-	// newer is another, and alive. Zero if the service did not say.
+	// Since is when the registration ceased to be, by the machine's clock, with
+	// WakeDead: one that is newer is another, and alive. Zero if the service did not
+	// say.
 	Since time.Time
 
 	Err error // what is behind it, if anything

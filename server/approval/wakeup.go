@@ -156,7 +156,7 @@ func (b *Broker) notTaken(ctx context.Context, q *wakeQueue, t *wakeTask, over b
 		// Whether the service takes anything is not known by this.
 		return now.Add(pauseBefore(t.tries, refused.After))
 	case WakeDead:
-		if refused.Since.IsZero() || !refused.Since.Before(to.Registered) {
+		if refused.Since.IsZero() || !refused.Since.Before(b.civil(to.Registered)) {
 			b.log.Info("a push registration is dead", "service", q.service, "device", t.device, "why", why)
 			b.tell(b.buryPush(ctx, t.device, to.Registered, why), "noting that a push registration is dead")
 		}
