@@ -160,22 +160,19 @@ func (p *Push) tell(news pushNews) {
 	}
 }
 
-// deliveriesOf returns how far a prompt has come on each device it was for, in
-// the order of their enrolment: those that are trusted and were when it began,
-// and those of which something is known.
-func (b *Broker) deliveriesOf(tx Tx, prompt, account string, begun time.Time, open bool, now time.Time) ([]Delivery, error) {
-	of, err := b.progressOf(tx, prompt)
+// deliveriesOf returns how far a sign-in has come on each device it was for, of the
+// devices of its account, in their order: those that are trusted and were when it
+// began, and those of which something is known.
+func (b *Broker) deliveriesOf(tx Tx, s *SignIn, devices []Device, now time.Time) ([]Delivery, error) {
+	of, err := b.progressOf(tx, s.ID)
 	if err != nil {
 		return nil, err
 	}
-	devices, err := devicesOf(tx, account)
-	if err != nil {
-		return nil, err
-	}
+	open := s.At(now) == Pending
 	var all []Delivery
 	for _, d := range devices {
 		p, known := of[d.ID]
-		if !known && (d.At(now, b.restored) != DeviceTrusted || latest(d.Enrolled, d.TrustFrom).After(begun)) {
+		if !known && (d.At(now, b.restored) != DeviceTrusted || latest(d.Enrolled, d.TrustFrom).After(s.Begun)) {
 			continue
 		}
 		all = append(all, Delivery{Device: d.ID, Name: d.Name, Stage: p.stage(open, b.hub.connected(d.ID)), progress: p})

@@ -1,8 +1,10 @@
 package approval_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -276,6 +278,55 @@ func TestOldDeliveriesGo(t *testing.T) {
 	})
 }
 
+// A countingStore counts what is read of each bucket.
+type countingStore struct {
+	approval.Store
+	reads map[string]int
+}
+
+type countingTx struct {
+	approval.Tx
+	reads map[string]int
+}
+
+func (s *countingStore) View(ctx context.Context, fn func(approval.Tx) error) error {
+	return s.Store.View(ctx, func(tx approval.Tx) error { return fn(countingTx{tx, s.reads}) })
+}
+
+func (t countingTx) Get(bucket, key string) ([]byte, error) {
+	t.reads[bucket]++
+	return t.Tx.Get(bucket, key)
+}
+
+// Any device may ask for this as often as it likes, so a page must not read every
+// device anew for every sign-in.
+func TestRecentSignInsReadEachDeviceOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countingStore{storetest.NewMemory(), map[string]int{}}
+		w := newWorld(t, store)
+		w.account("ada")
+		files := w.application("files")
+		var devices []*device
+		for range 10 {
+			devices = append(devices, w.enroll("ada"))
+		}
+		for range 20 {
+			s := w.begin(files, "ada")
+			if _, err := w.broker.CancelSignIn(t.Context(), files, s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clear(store.reads)
+		page, _, err := w.broker.RecentSignIns(t.Context(), devices[0].id, approval.Page{})
+		if err != nil || len(page) != 20 || len(page[0].Deliveries) != len(devices) {
+			t.Fatalf("RecentSignIns = %d sign-ins, %v, want 20 with all devices", len(page), err)
+		}
+		if n := store.reads["devices"]; n > len(devices)+1 {
+			t.Errorf("%d devices were read, want each of %d once and the caller", n, len(devices))
+		}
+	})
+}
+
 func TestRecentSignInsAreTheOwners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, files, mac, phone, _ := pushed(t, storetest.NewMemory())
@@ -308,6 +359,10 @@ func TestRecentSignInsAreTheOwners(t *testing.T) {
 		}
 		if theirs, _, err := w.broker.RecentSignIns(t.Context(), eve.id, approval.Page{}); err != nil || len(theirs) != 1 {
 			t.Errorf("the other account has %d sign-ins, %v, want its own", len(theirs), err)
+		}
+		for _, token := range []string{"z", strings.Repeat("z", 256), want[0] + "0", "eve/" + want[0]} {
+			_, _, err := w.broker.RecentSignIns(t.Context(), phone.id, approval.Page{Token: token})
+			wantReason(t, "a page token that no page has returned", err, approval.ReasonInvalidField)
 		}
 		for _, size := range []int{-1, 101} {
 			_, _, err := w.broker.RecentSignIns(t.Context(), phone.id, approval.Page{Size: size})

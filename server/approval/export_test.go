@@ -33,3 +33,13 @@ func (b *Broker) SetRestored(t time.Time) { b.restored = t }
 
 // SaveDevice stores a device with its index.
 var SaveDevice = saveDevice
+
+// ChangeMany names more sign-ins, none of which exists, than may wait to be looked
+// at for whom to wake.
+func (b *Broker) ChangeMany() {
+	ids := make([]string, maxLooks+1)
+	for i := range ids {
+		ids[i] = newSignInID(b.now())
+	}
+	b.waking.look(ids...)
+}

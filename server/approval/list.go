@@ -197,8 +197,11 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, 
 		if err := a.broker.count(tx, &found, devices); err != nil {
 			return err
 		}
-		open := s.At(now) == Pending
-		if found.Deliveries, err = a.broker.deliveriesOf(tx, id, s.Account, s.Begun, open, now); err != nil {
+		all, err := devicesOf(tx, s.Account)
+		if err != nil {
+			return err
+		}
+		if found.Deliveries, err = a.broker.deliveriesOf(tx, s, all, now); err != nil {
 			return err
 		}
 		for _, sequence := range s.Records {
@@ -309,6 +312,10 @@ func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page
 		if p.Size < 0 || p.Size > 100 {
 			return invalidField("page_size", "want 0 to 100")
 		}
+		// A long one would be looked for in many places.
+		if p.Token != "" && !statement.ValidSignIn(p.Token) {
+			return invalidField("page_token", "want what the page before returned")
+		}
 		p.Size = cmp.Or(p.Size, 20)
 		if err := p.check(); err != nil {
 			return err
@@ -318,12 +325,16 @@ func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page
 			return err
 		}
 		trusted := b.trustedIDs(tx, account, now)
+		devices, err := devicesOf(tx, account)
+		if err != nil {
+			return err
+		}
 		for i := range page {
 			s := &page[i]
 			if err := b.count(tx, s, trusted); err != nil {
 				return err
 			}
-			if s.Deliveries, err = b.deliveriesOf(tx, s.ID, account, s.Begun, s.At(now) == Pending, now); err != nil {
+			if s.Deliveries, err = b.deliveriesOf(tx, s, devices, now); err != nil {
 				return err
 			}
 		}

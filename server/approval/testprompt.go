@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -15,6 +16,10 @@ type TestPrompt struct {
 	Expires time.Time
 
 	Connected bool // whether the device had an open stream then
+
+	// Sent are the times, in the last hour, at which devices have sent one to this
+	// device. Administrators' are not counted.
+	Sent []time.Time `json:",omitempty"`
 }
 
 // A DeviceTest is what became of a test prompt until now.
@@ -28,6 +33,11 @@ type DeviceTest struct {
 // testLifetime is how long a test prompt is shown. A push that takes longer came
 // too late for a sign-in, too.
 const testLifetime = 2 * time.Minute
+
+// maxTestsPerHour is how often the devices of an account may send a test prompt to
+// one of them: it rings, and a push for it is no other than that of a sign-in, so
+// who has a device's key could bomb with it. A known requester may ring as often.
+const maxTestsPerHour = 10
 
 // loadTest returns the newest test prompt of a device, which may be over, or nil.
 func loadTest(tx Tx, device string) (*TestPrompt, error) {
@@ -147,11 +157,24 @@ func (b *Broker) testable(d *Device, now time.Time) *Error {
 
 func (b *Broker) sendTest(tx Tx, now time.Time, d *Device, id string, r Record) error {
 	t := TestPrompt{ID: id, By: r.Actor, Created: now, Expires: now.Add(testLifetime), Connected: b.hub.connected(d.ID)}
+	old, err := loadTest(tx, d.ID)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		t.Sent = slices.DeleteFunc(old.Sent, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
+	}
+	if r.Actor.Kind == ActorDevice {
+		if len(t.Sent) >= maxTestsPerHour {
+			return refuse(ReasonRateLimited, "That device was sent %d test prompts in the last hour, which is the most. Try again later. If it was not you, revoke the device that sent them.", len(t.Sent))
+		}
+		t.Sent = append(t.Sent, now)
+	}
 	if err := save(tx, bucketTests, d.ID, &t); err != nil {
 		return err
 	}
 	r.Event, r.Account, r.Device = EventDeviceTested, d.Account, d.ID
-	_, err := record(tx, now, r)
+	_, err = record(tx, now, r)
 	return err
 }
 

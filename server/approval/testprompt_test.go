@@ -107,6 +107,34 @@ func TestATestPromptExpiresAndIsReplaced(t *testing.T) {
 	})
 }
 
+// TestA3TestPromptsAreNoBomb: whoever has the keys of some devices of an account
+// rings none of its others by that more often than a known requester would.
+func TestA3TestPromptsAreNoBomb(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _, mac, phone, f := pushed(t, storetest.NewMemory())
+		stolen := []*device{mac, w.enroll("ada"), w.enroll("ada")}
+		w.keepWaking()
+		begun := time.Now()
+		for time.Since(begun) < 2*time.Hour {
+			for _, d := range stolen {
+				if _, err := w.broker.TestDevice(t.Context(), d.id, phone.id, ""); err != nil {
+					wantReason(t, "one test too many", err, approval.ReasonRateLimited)
+				}
+			}
+			time.Sleep(20 * time.Second)
+		}
+		if rings := len(f.got()); rings > 20 {
+			t.Errorf("the phone was rung %d times in two hours, want 10 an hour at most", rings)
+		}
+		if _, _, err := w.admin.TestDevice(t.Context(), phone.id); err != nil {
+			t.Errorf("an administrator's test = %v, want it sent", err)
+		}
+		if _, err := w.broker.TestDevice(t.Context(), phone.id, mac.id, ""); err != nil {
+			t.Errorf("a test of another device = %v, want it sent", err)
+		}
+	})
+}
+
 // TestWhatCannotBeTested: each state says what is to be done.
 func TestWhatCannotBeTested(t *testing.T) {
 	for _, test := range []struct {

@@ -37,6 +37,34 @@ func TestAFullQueueGivesUpTheOldest(t *testing.T) {
 	}
 }
 
+// TestAQueueServesWhoHasNothingUnderWayFirst: a few accounts together, whose pushes all
+// take as long as they may, hold up no other account until they have nothing left.
+func TestAQueueServesWhoHasNothingUnderWayFirst(t *testing.T) {
+	q := newQueue()
+	var running []*wakeTask
+	fill := func() {
+		for task, _, _ := q.next(begun); task != nil; task, _, _ = q.next(begun) {
+			running = append(running, task)
+		}
+	}
+	for i := range wakeWorkers / wakesOfAccount {
+		for j := range 20 {
+			q.put(wakeTask{topic: fmt.Sprint(j), device: fmt.Sprint(i), account: fmt.Sprint("eve", i), expires: begun.Add(time.Minute)})
+		}
+	}
+	fill()
+	if len(running) != wakeWorkers {
+		t.Fatalf("%d are under way, want %d", len(running), wakeWorkers)
+	}
+	q.put(wakeTask{topic: "x", device: "phone", account: "ada", expires: begun.Add(time.Minute)})
+	q.done(running[0], time.Time{})
+	running = running[1:]
+	fill()
+	if got := running[len(running)-1].account; got != "ada" {
+		t.Errorf("the place that became free went to %s, want ada, who has none", got)
+	}
+}
+
 // TestAQueueIsFair: an account whose pushes take long leaves places for others.
 func TestAQueueIsFair(t *testing.T) {
 	q := newQueue()

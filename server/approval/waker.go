@@ -60,7 +60,8 @@ type Wakeup struct {
 	// topic takes the place of an older one on the device.
 	Topic string
 
-	// Expires is when the prompt ends: afterwards it must not be delivered.
+	// Expires is when the prompt ends, by the machine's clock: afterwards it must
+	// not be delivered.
 	Expires time.Time
 
 	// Over means that there is nothing to answer any more: what an earlier
@@ -96,8 +97,9 @@ type WakeError struct {
 	// it did not say.
 	After time.Duration
 
-	// Since is when the registration ceased to be, with WakeDead: one that is
-	// newer is another, and alive. Zero if the service did not say.
+	// Since is when the registration ceased to be, by the machine's clock, with
+	// WakeDead: one that is newer is another, and alive. Zero if the service did not
+	// say.
 	Since time.Time
 
 	Err error // what is behind it, if anything; it may name the address

@@ -122,7 +122,8 @@ func (b *Broker) attempt(ctx context.Context, q *wakeQueue, t *wakeTask) (again 
 	}
 	limited, cancel := context.WithTimeout(ctx, wakeTimeout)
 	defer cancel()
-	err = q.waker.Wake(limited, to.Address, Wakeup{Topic: t.topic, Expires: t.expires, Over: over})
+	// The service has a clock of its own.
+	err = q.waker.Wake(limited, to.Address, Wakeup{Topic: t.topic, Expires: b.civil(t.expires), Over: over})
 	if ctx.Err() != nil {
 		return time.Time{}
 	}
@@ -155,7 +156,7 @@ func (b *Broker) notTaken(ctx context.Context, q *wakeQueue, t *wakeTask, over b
 		// Whether the service takes anything is not known by this.
 		return now.Add(pauseBefore(t.tries, refused.After))
 	case WakeDead:
-		if refused.Since.IsZero() || !refused.Since.Before(to.Registered) {
+		if refused.Since.IsZero() || !refused.Since.Before(b.civil(to.Registered)) {
 			b.log.Info("a push registration is dead", "service", q.service, "device", t.device, "why", why)
 			b.tell(b.buryPush(ctx, t.device, to.Registered, why), "noting that a push registration is dead")
 		}

@@ -191,26 +191,31 @@ func (q *wakeQueue) over(topic string) {
 }
 
 // next returns a wake-up whose time has come, and a copy of it as it is, or how
-// long to wait for one; 0 means until the bell rings.
+// long to wait for one; 0 means until the bell rings. It is the oldest of an account
+// with the fewest under way: those whose pushes take long wait for each other first.
 func (q *wakeQueue) next(now time.Time) (t *wakeTask, is wakeTask, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.busy >= wakeWorkers {
 		return nil, is, 0
 	}
-	for _, t := range q.tasks {
+	fewest := wakesOfAccount // that an account with a wake-up whose time has come has under way
+	for _, o := range q.tasks {
 		switch {
-		case t.busy || q.running[t.account] >= wakesOfAccount:
-		case !t.ready.After(now):
-			t.busy = true
-			q.busy++
-			q.running[t.account]++
-			return t, *t, 0
-		case wait == 0 || t.ready.Sub(now) < wait:
-			wait = t.ready.Sub(now)
+		case o.busy || q.running[o.account] >= fewest:
+		case !o.ready.After(now):
+			t, fewest = o, q.running[o.account]
+		case wait == 0 || o.ready.Sub(now) < wait:
+			wait = o.ready.Sub(now)
 		}
 	}
-	return nil, is, wait
+	if t == nil {
+		return nil, is, wait
+	}
+	t.busy = true
+	q.busy++
+	q.running[t.account]++
+	return t, *t, 0
 }
 
 // done takes a wake-up back after an attempt, to be tried again then, or never
@@ -321,27 +326,29 @@ func (b *Broker) keepDeliveries(ctx context.Context) {
 	}
 }
 
-// keepLooking finds out whom to wake for the sign-ins that were named, and at
-// the beginning for all that are open: the process before may have ended before
-// it had pushed.
+// keepLooking finds out whom to wake for the sign-ins that were named. It looks at
+// all that are open where more had changed than could be named, and at the
+// beginning: the process before may have ended before it had pushed.
 func (b *Broker) keepLooking(ctx context.Context) {
-	open, err := b.allOpen(ctx)
+	ids, err := b.allOpen(ctx)
 	b.tell(err, "looking for devices to wake")
-	b.waking.look(open...)
-	for {
+	for ctx.Err() == nil {
+		for _, id := range ids {
+			if err := b.lookAt(ctx, id); ctx.Err() == nil {
+				b.tell(err, "looking for devices to wake")
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.waking.bell:
 		}
-		ids, lost := b.waking.taken()
-		if lost {
-			b.log.Warn("too many sign-ins changed at once: no device is woken for some of them", "waiting", maxLooks)
-		}
-		for _, id := range ids {
-			if err := b.lookAt(ctx, id); ctx.Err() == nil {
-				b.tell(err, "looking for devices to wake")
-			}
+		var lost bool
+		if ids, lost = b.waking.taken(); lost {
+			b.log.Warn("too many sign-ins changed at once: all that are open are looked at for devices to wake", "more_than", maxLooks)
+			open, err := b.allOpen(ctx)
+			b.tell(err, "looking for devices to wake")
+			ids = append(ids, open...)
 		}
 	}
 }

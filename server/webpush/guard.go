@@ -8,12 +8,19 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// dialTimeout is how long it may take to connect, and again to shake hands.
-const dialTimeout = 5 * time.Second
+const (
+	// dialTimeout is how long it may take to connect, and again to shake hands.
+	dialTimeout = 5 * time.Second
+
+	// maxAddresses is how many addresses of a name one push may knock at. Push
+	// services have fewer; who answers for a name can give it thousands.
+	maxAddresses = 16
+)
 
 // errRefusedAddress is why the guard does not connect.
 var errRefusedAddress = errors.New("an address that must not be pushed to")
@@ -65,10 +72,11 @@ func (a Allowed) address(address netip.Addr) bool {
 // A guard keeps pushes from what only this machine can reach.
 type guard struct {
 	allowed  Allowed
-	resolver *net.Resolver // nil is the system's
+	resolver *net.Resolver                      // nil is the system's
+	near     func(netip.AddrPort) (bool, error) // nearby, but in tests
 }
 
-func newGuard(a Allowed) *guard { return &guard{allowed: a} }
+func newGuard(a Allowed) *guard { return &guard{allowed: a, near: nearby} }
 
 // dial connects to host:port if the guard admits the address that the host has. The
 // name is looked up once, and each address that is tried is judged when its socket
@@ -79,10 +87,14 @@ func (g *guard) dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
+	var tried atomic.Int64 // IPv4 and IPv6 are tried side by side
 	d := net.Dialer{
 		Timeout:  dialTimeout,
 		Resolver: g.resolver,
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
+			if tried.Add(1) > maxAddresses {
+				return errRefusedAddress
+			}
 			return g.admit(host, network, address)
 		},
 	}
@@ -96,10 +108,20 @@ func (g *guard) admit(host, network, address string) error {
 	if err != nil || network != "tcp4" && network != "tcp6" {
 		return errRefusedAddress
 	}
-	if g.allowed.host(strings.ToLower(host)) || g.admits(parsed.Addr()) {
+	if g.allowed.host(strings.ToLower(host)) || g.allowed.address(parsed.Addr().Unmap()) {
 		return nil
 	}
-	return errRefusedAddress
+	if !g.admits(parsed.Addr()) {
+		return errRefusedAddress
+	}
+	near, err := g.near(netip.AddrPortFrom(parsed.Addr().Unmap(), parsed.Port()))
+	if err != nil {
+		return err
+	}
+	if near {
+		return errRefusedAddress
+	}
+	return nil
 }
 
 func (g *guard) admits(address netip.Addr) bool {

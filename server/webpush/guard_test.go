@@ -1,6 +1,7 @@
 package webpush
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -50,13 +51,24 @@ func TestPublic(t *testing.T) {
 }
 
 func TestAdmit(t *testing.T) {
-	g := newGuard(mustAllow(t, "10.1.0.0/16", "192.168.7.7", "fd00:7::/32", "Push.Home.Example"))
+	g := newGuard(mustAllow(t, "10.1.0.0/16", "192.168.7.7", "fd00:7::/32", "Push.Home.Example", "2606:4700::77"))
+	g.near = func(to netip.AddrPort) (bool, error) {
+		if to.Addr() == netip.MustParseAddr("2001:4860::1") {
+			return false, errors.New("no route")
+		}
+		return to.Addr() == netip.MustParseAddr("9.9.9.9") || to.Addr() == netip.MustParseAddr("2606:4700::77"), nil
+	}
 	for _, test := range []struct {
 		host, network, address string
 		want                   bool
 	}{
 		{"push.example.net", "tcp4", "8.8.8.8:443", true},
 		{"push.example.net", "tcp6", "[2606:4700::1]:443", true},
+		{"push.example.net", "tcp4", "9.9.9.9:443", false}, // this machine's own
+		{"push.example.net", "tcp6", "[::ffff:9.9.9.9]:443", false},
+		{"push.home.example", "tcp4", "9.9.9.9:443", true},
+		{"push.example.net", "tcp6", "[2606:4700::77]:443", true}, // likewise, and allowed
+		{"push.example.net", "tcp6", "[2001:4860::1]:443", false}, // nobody knows
 		{"push.example.net", "tcp4", "10.1.255.1:8443", true},
 		{"push.example.net", "tcp6", "[::ffff:10.1.255.1]:8443", true},
 		{"push.example.net", "tcp4", "10.2.0.1:443", false},
@@ -74,6 +86,31 @@ func TestAdmit(t *testing.T) {
 	} {
 		if err := g.admit(test.host, test.network, test.address); (err == nil) != test.want {
 			t.Errorf("admit(%s, %s, %s) = %v, want admitted %v", test.host, test.network, test.address, err, test.want)
+		}
+	}
+}
+
+// What has a public address can still be where only this machine reaches it: on it, or
+// beside it.
+func TestNearby(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1": true, "127.0.0.2": true, "::1": true, // as good as public ones, here
+		"198.51.100.7": false,
+	} {
+		if got, err := nearby(netip.AddrPortFrom(netip.MustParseAddr(address), 443)); err != nil || got != want {
+			t.Errorf("nearby(%s) = %v, %v, want %v", address, got, err, want)
+		}
+	}
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"2001:db8:0:7::1", "2001:db8:0:7:ffff::2", true},
+		{"2001:db8:0:7::1", "2001:db8:0:8::1", false},
+		{"fe80::1%eth0", "fe80::2", true},
+	} {
+		if got := sameNetwork(netip.MustParseAddr(test.a), netip.MustParseAddr(test.b)); got != test.want {
+			t.Errorf("sameNetwork(%s, %s) = %v, want %v", test.a, test.b, got, test.want)
 		}
 	}
 }

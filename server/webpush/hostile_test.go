@@ -227,3 +227,18 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("%d connections were made", n)
 	}
 }
+
+// A name can have thousands of addresses. One push knocks at a few of them, so that
+// no device makes the server search a network for it.
+func TestManyAddresses(t *testing.T) {
+	many := hostileNames["many"]
+	trap := newTrap(t, "0", many[len(many)-1]) // at all others nobody listens
+	s := newTestService(t, Config{Allowed: mustAllow(t, "127.0.0.0/8")}, newNames(t))
+	to := newAddress(t, "https://many.hostile.example:"+trap.port+"/")
+	if wake := wakeError(t, s.Wake(t.Context(), to, ring())); wake.Verdict != approval.WakeLater || !strings.HasSuffix(wake.Why, "could not be reached") {
+		t.Errorf("a push to a name with %d addresses = %v, want that it could not be reached", len(many), wake)
+	}
+	if n := trap.count.Load(); n != 0 {
+		t.Errorf("all %d addresses were tried", len(many))
+	}
+}

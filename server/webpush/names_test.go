@@ -25,6 +25,16 @@ var hostileNames = map[string][]string{
 	"xn--127-0-0-1": {"127.0.0.1"},
 	"mixed":         {"127.0.0.1", "127.0.0.2"},
 	"push":          {"127.0.0.2"},
+	"many":          manyAddresses(40),
+}
+
+// manyAddresses returns n loopback addresses.
+func manyAddresses(n int) []string {
+	var all []string
+	for i := range n {
+		all = append(all, netip.AddrFrom4([4]byte{127, 0, 1, byte(i + 1)}).String())
+	}
+	return all
 }
 
 // newNames returns a resolver that asks a DNS server of the test, whose answer for

@@ -15,9 +15,10 @@
 // The endpoint is chosen by whoever holds the device, so it must not lead to what
 // only this machine can reach. It is parsed strictly ([Service.Check]); its host is
 // judged by the very address that is about to be connected to, so that no name can
-// be looked up once for the judge and once for the connection. Nothing follows a
-// redirect, reads the environment's proxies or more than a KiB of an answer. What
-// an operator has of his own in a private network he must allow ([ParseAllowed]).
+// be looked up once for the judge and once for the connection. A public address that
+// is this machine's own, and an IPv6 one beside it, are refused like private ones; what
+// an operator has of his own there he must allow ([ParseAllowed]). Nothing follows a
+// redirect, reads the environment's proxies or more than a KiB of an answer.
 //
 // # What is not here
 //

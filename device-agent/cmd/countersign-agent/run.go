@@ -54,7 +54,7 @@ type runner struct {
 	results  chan error
 	ask      chan struct{}      // a line is wanted; nil if keys are read instead
 	asked    bool               // a line is being waited for
-	lineFor  string             // the sign-in whose prompt was shown when it was asked for, or ""
+	lineFor  string             // the sign-in whose prompt was shown first since it was asked for, or ""
 	forTest  bool               // a test prompt was shown then
 	held     *key               // a script's line that was read beside a test prompt, for what comes next
 	complete bool               // all that must be seen is to be seen
@@ -218,6 +218,11 @@ func (r *runner) work(ctx context.Context, typed bool, now time.Time) {
 // next prompt.
 func (r *runner) wantLine(typed bool) {
 	view := r.desk.view
+	if r.asked && r.lineFor == "" && view == viewAsk {
+		// It was wanted for something else that is over, and is for this one now. It
+		// must not become an answer to yet another one.
+		r.lineFor = r.desk.prompt.SignIn
+	}
 	asks := view == viewAsk || view == viewReason || view == viewTest || view == viewCode && typed
 	if r.ask == nil || r.asked || r.held != nil || r.desk.mute || !asks {
 		return
@@ -244,10 +249,10 @@ func (r *runner) take(k key, typed bool, now time.Time) {
 	case k.end:
 		d.mute = true
 		d.tick(now)
-	case !typed && r.forTest && k.key != '\r' && d.view != viewAsk && d.view != viewReason:
-		r.held = &k
 	case r.lineFor != "" && (r.lineFor != d.prompt.SignIn || d.view != viewAsk):
 		d.say("ignored: the line was meant for a request that is gone")
+	case !typed && r.forTest && k.key != '\r' && d.view != viewAsk && d.view != viewReason:
+		r.held = &k
 	case typed && now.Sub(d.since) < minLook:
 		d.say("ignored: the line was typed before this was shown")
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,41 @@ func TestATestPromptGoesByItself(t *testing.T) {
 	s.want(viewTest, nil, "code over")
 	s.shown(withTest(withCodes(screenOf(), 2))) // allowed by another process of this device
 	s.want(viewCode, nil)
+}
+
+// A line that was wanted beside a test prompt belongs to the request that was shown
+// next. When that is gone, the line allows no other one, and is not kept for one.
+func TestALineIsForTheRequestThatTookATestPromptsPlace(t *testing.T) {
+	for name, test := range map[string]struct {
+		then []agent.Screen // after the test prompt
+		want []wanted
+	}{
+		"it stands":           {[]agent.Screen{screenOf(1)}, []wanted{{id(1), statement.Allow, ""}}},
+		"another is shown":    {[]agent.Screen{screenOf(1), screenOf(2)}, nil},
+		"the test is back":    {[]agent.Screen{screenOf(1), withTest(screenOf())}, nil},
+		"none, then another":  {[]agent.Screen{screenOf(1), screenOf(), screenOf(2)}, nil},
+		"the other was first": {[]agent.Screen{screenOf(2, 1), screenOf(1)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sit(t)
+			r := &runner{desk: s.desk, ask: make(chan struct{}, 1)}
+			for _, screen := range append([]agent.Screen{withTest(screenOf())}, test.then...) {
+				s.shown(screen)
+				r.wantLine(false)
+			}
+			s.now = s.now.Add(time.Second)
+			r.take(key{key: 'a', line: true}, false, s.now)
+			s.shown(screenOf(2, 1))
+			r.giveHeld(false, s.now)
+			var got []wanted
+			for _, o := range s.orders {
+				got = append(got, wanted{o.prompt.SignIn, o.decision, o.reason})
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("the line ordered %v, want %v", got, test.want)
+			}
+		})
+	}
 }
 
 // The screen cannot be taken for a request.

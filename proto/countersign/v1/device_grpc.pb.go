@@ -141,7 +141,7 @@ type DeviceServiceClient interface {
 	// TestDevice sends a test prompt to a device of the caller's account, which
 	// may be the caller itself, and tells each step that it takes, until it was
 	// put away or has expired. A device has one test prompt at a time; a new one
-	// replaces the old.
+	// replaces the old. The devices of an account may send 10 in an hour to one.
 	//
 	// Errors: INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
 	// DEVICE_REVOKED, RATE_LIMITED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN,
@@ -458,7 +458,7 @@ type DeviceServiceServer interface {
 	// TestDevice sends a test prompt to a device of the caller's account, which
 	// may be the caller itself, and tells each step that it takes, until it was
 	// put away or has expired. A device has one test prompt at a time; a new one
-	// replaces the old.
+	// replaces the old. The devices of an account may send 10 in an hour to one.
 	//
 	// Errors: INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED, DEVICE_UNKNOWN,
 	// DEVICE_REVOKED, RATE_LIMITED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN,
