@@ -57,6 +57,7 @@ func main() {
 	flag.StringVar(&o.name, "bench", "", "the one bench to run; all if empty")
 	flag.StringVar(&o.pictures, "pictures", "", "a directory to draw pictures into; none if empty")
 	flag.StringVar(&o.dir, "dir", "", "a directory for the stores, on the disk that is to be measured; the system's temporary one if empty")
+	flag.StringVar(&o.home, "home", "", "a directory to keep the enrolled devices in from one run to the next; it must be new or such a one, of the same sizes and program")
 	flag.StringVar(&o.profile, "profile", "", "a directory to keep CPU profiles in, where a role can make them; none if empty")
 	small := flag.Bool("small", false, "do everything a few times only, to see whether it works")
 	flag.Parse()
@@ -78,9 +79,9 @@ func main() {
 
 // options say what to run and how.
 type options struct {
-	bin, name, pictures, dir, profile string
-	sizes                             sizes
-	out                               io.Writer
+	bin, name, pictures, dir, profile, home string
+	sizes                                   sizes
+	out                                     io.Writer
 }
 
 // sizes say how much of everything there is.

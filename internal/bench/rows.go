@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -217,8 +218,11 @@ func signInID() string {
 	var id [16]byte
 	binary.BigEndian.PutUint64(id[:8], uint64(time.Now().UnixMilli())<<16)
 	rand.Read(id[6:])
-	return pin.Base32.EncodeToString(id[:])
+	return idAlphabet.EncodeToString(id[:])
 }
+
+// idAlphabet keeps the order of the bytes.
+var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // A recorder keeps what is written.
 type recorder struct {

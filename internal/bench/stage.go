@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,12 +30,17 @@ type stage struct {
 	profiles int // made so far
 	copies   int // of the data directory
 
-	ready   bool     // prepare has run
-	home    string   // data directory with the crowd enrolled
-	devices string   // file of the crowd's devices
-	token   string   // of the application
-	samples Samples  // messages of one sign-in
+	ready   bool   // prepare has run
+	home    string // data directory with the crowd enrolled
+	devices string // file of the crowd's devices
+	crowd   crowd
 	rows    recorded // rows of one sign-in
+}
+
+// A crowd is what else is known of the data directory in which it is enrolled.
+type crowd struct {
+	Token   string  // of the application
+	Samples Samples // messages of one sign-in
 }
 
 // Target is a server that agents and applications can call.
@@ -53,7 +60,7 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 	if _, err := os.Stat(program); err != nil {
 		return nil, fmt.Errorf("%w: build it first, with make", err)
 	}
-	for _, dir := range []string{o.pictures, o.profile} {
+	for _, dir := range []string{o.pictures, o.profile, o.home} {
 		if dir != "" {
 			if err := os.MkdirAll(dir, 0o777); err != nil {
 				return nil, err
@@ -153,7 +160,7 @@ func (s *stage) serve(ctx context.Context, data string, env ...string) (*server,
 	if err != nil {
 		return nil, err
 	}
-	srv.Pin, srv.Name, srv.Token = self.GetServerKeyId(), self.GetDeploymentId(), s.token
+	srv.Pin, srv.Name, srv.Token = self.GetServerKeyId(), self.GetDeploymentId(), s.crowd.Token
 	return srv, nil
 }
 
@@ -164,7 +171,25 @@ func (s *stage) prepare(ctx context.Context) error {
 	if s.ready {
 		return nil
 	}
-	s.home, s.devices = filepath.Join(s.dir, "home"), filepath.Join(s.dir, "devices")
+	dir := cmp.Or(s.options.home, s.dir)
+	s.home, s.devices = filepath.Join(dir, "home"), filepath.Join(dir, "devices")
+	kept := filepath.Join(dir, "crowd")
+	if b, err := os.ReadFile(kept); err == nil {
+		s.ready = true
+		return json.Unmarshal(b, &s.crowd)
+	}
+	if err := s.enrollCrowd(ctx); err != nil {
+		return err
+	}
+	s.ready = true
+	b, err := json.Marshal(s.crowd)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(kept, b, 0o600)
+}
+
+func (s *stage) enrollCrowd(ctx context.Context) error {
 	srv, err := s.serve(ctx, s.home)
 	if err != nil {
 		return err
@@ -173,7 +198,7 @@ func (s *stage) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.token, srv.Token = added.GetToken(), added.GetToken()
+	s.crowd.Token, srv.Token = added.GetToken(), added.GetToken()
 	agents, err := s.role("agents")
 	if err != nil {
 		return err
@@ -185,12 +210,11 @@ func (s *stage) prepare(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if s.samples, err = s.sample(ctx, srv); err != nil {
+	if s.crowd.Samples, err = s.sample(ctx, srv); err != nil {
 		return fmt.Errorf("one sign-in: %w", err)
 	}
 	srv.conn.Close()
 	s.endAll()
-	s.ready = true
 	return nil
 }
 
@@ -274,8 +298,8 @@ func (s *stage) bare(ctx context.Context, env ...string) (*process, Target, erro
 	}
 	s.copies++
 	target, err := ask[Target](ctx, p, "Serve", BareArgs{
-		Devices: s.devices, Samples: s.samples, Rows: s.rows, Store: filepath.Join(s.dir, fmt.Sprintf("bare%d.db", s.copies)),
+		Devices: s.devices, Samples: s.crowd.Samples, Rows: s.rows, Store: filepath.Join(s.dir, fmt.Sprintf("bare%d.db", s.copies)),
 	})
-	target.Token = s.token
+	target.Token = s.crowd.Token
 	return p, target, err
 }
