@@ -232,7 +232,11 @@ func (a *adminService) GetSignIn(ctx context.Context, req *pb.GetSignInRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSignInResponse{SignIn: signInMessage(&signIn, a.server.broker.Now()), Records: recordMessages(records)}, nil
+	return &pb.GetSignInResponse{
+		SignIn:     signInMessage(&signIn, a.server.broker.Now()),
+		Records:    recordMessages(records),
+		Deliveries: deliveryMessages(signIn.Deliveries),
+	}, nil
 }
 
 // ListAuditRecords implements the API.

@@ -59,6 +59,9 @@ var methods = map[string]method{
 	"/countersign.v1.DeviceService/ReadmitDevice":       {device, true},
 	"/countersign.v1.DeviceService/Unlock":              {device, true},
 	"/countersign.v1.DeviceService/UpdateDevice":        {device, true},
+	"/countersign.v1.DeviceService/ReportPrompts":       {device, false},
+	"/countersign.v1.DeviceService/TestDevice":          {device, true},
+	"/countersign.v1.DeviceService/ListRecentSignIns":   {device, false},
 	"/countersign.v1.DeviceService/GetSelf":             {device, false},
 
 	"/countersign.v1.DeviceService/GetConsistencyProof": {device, false},
@@ -82,6 +85,7 @@ var methods = map[string]method{
 	"/countersign.v1.AdminService/ConfirmDevices":         {administrator, true},
 	"/countersign.v1.AdminService/RevokeAccountDevices":   {administrator, true},
 	"/countersign.v1.AdminService/ReadmitAccountDevice":   {administrator, true},
+	"/countersign.v1.AdminService/TestAccountDevice":      {administrator, true},
 	"/countersign.v1.AdminService/AddApplication":         {administrator, true},
 	"/countersign.v1.AdminService/ListApplications":       {administrator, false},
 	"/countersign.v1.AdminService/SetApplicationPolicy":   {administrator, true},

@@ -45,6 +45,9 @@ func (s *Server) deviceMessage(d *approval.Device) *pb.Device {
 		RevokeReason:  d.RevokeReason,
 		TrustTime:     timestamp(d.TrustFrom),
 		ReadmitTime:   timestamp(d.Readmitted),
+		Push:          pushMessage(d.Push),
+
+		LastReachedTime: timestamp(d.Reached),
 	}
 	if !d.Readmitted.IsZero() {
 		m.ReadmittedBy = actorWords(d.ReadmittedBy)
@@ -124,7 +127,10 @@ func deviceState(state approval.DeviceState) pb.DeviceState {
 func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
 	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended, Notices: noticeMessages(screen.Notices)}
 	for _, p := range screen.Prompts {
-		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document, Silent: p.Silent})
+		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document, Silent: p.Silent, RingCount: int32(p.Rings)})
+	}
+	if t := screen.Test; t != nil {
+		m.Tests = []*pb.TestPrompt{{Id: t.ID, RequestedBy: actorWords(t.By), CreateTime: timestamp(t.Created), ExpireTime: timestamp(t.Expires)}}
 	}
 	for _, c := range screen.Codes {
 		m.Codes = append(m.Codes, &pb.OutstandingCode{
@@ -171,6 +177,8 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 		ConnectedDevices: int32(s.Connected),
 		Lane:             string(s.Lane),
 		Silent:           string(s.Silent),
+		Delivery:         countsMessage(s.Delivery),
+		RingTime:         timestamp(s.Rung),
 	}
 	if state == approval.Cancelled {
 		m.CancelCause = string(s.CancelCause)

@@ -124,6 +124,8 @@ func translate(r approval.Reason) (codes.Code, pb.ErrorReason) {
 		return codes.NotFound, pb.ErrorReason_ERROR_REASON_NO_SUCH_DEVICE
 	case approval.ReasonDeviceNotDormant:
 		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_DEVICE_NOT_DORMANT
+	case approval.ReasonPushNotConfigured:
+		return codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_PUSH_NOT_CONFIGURED
 	case approval.ReasonInvitationInvalid:
 		return codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_INVITATION_INVALID
 	case approval.ReasonKeyInUse:

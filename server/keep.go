@@ -36,6 +36,11 @@ func (a *adminService) GetServer(context.Context, *pb.GetServerRequest) (*pb.Get
 		ConnectedDevices: int32(s.broker.ConnectedDevices()),
 		RestoreTime:      timestamp(s.broker.Restored()),
 	}
+	for _, p := range s.broker.PushServices() {
+		m.PushServices = append(m.PushServices, &pb.PushServiceStatus{
+			Service: pushService(p.Service), Trouble: p.Trouble, TroubleTime: timestamp(p.Since),
+		})
+	}
 	if s.config.Disk != nil {
 		disk := s.config.Disk()
 		m.StorageLow, m.FreeBytes, m.Ballast = disk.Low, int64(disk.Free), disk.Ballast

@@ -95,9 +95,10 @@ func TestA25MalformedMessagesChangeNothing(t *testing.T) {
 
 // harmless says which methods may take what they were sent: those that read,
 // and a code request or an enrolment never. RecoverDevice reads if it is sent
-// nothing, and the caller is trusted.
+// nothing, and the caller is trusted. UpdateDevice can take back a registration
+// that there never was.
 func harmless(method string) bool {
-	return slices.Contains([]string{"GetSelf", "ListDevices", "GetDeployment", "RecoverDevice"}, method)
+	return slices.Contains([]string{"GetSelf", "ListDevices", "ListRecentSignIns", "UpdateDevice", "GetDeployment", "RecoverDevice"}, method)
 }
 
 // messages makes messages that nobody should send.
@@ -176,7 +177,7 @@ func dump(t *testing.T, store approval.Store) string {
 	var all strings.Builder
 	err := store.View(t.Context(), func(tx approval.Tx) error {
 		for _, bucket := range []string{"accounts", "devices_of_account", "keys", "invitations", "applications", "tokens", "sign_ins",
-			"open", "asked", "requested_codes", "failures", "recovery", "recovery_tries", "ringing", "requesters", "records", "records_of", "record_hashes", "notices"} {
+			"open", "asked", "requested_codes", "failures", "recovery", "recovery_tries", "ringing", "tests", "requesters", "records", "records_of", "record_hashes", "notices"} {
 			for key, value := range tx.Ascend(bucket, "") {
 				if bucket == "devices_of_account" {
 					value, _, _ = bytes.Cut(value, []byte(" ")) // its state

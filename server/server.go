@@ -72,6 +72,10 @@ type Config struct {
 	// knows.
 	Disk func() Disk
 
+	// WebPushKey is the public key that devices subscribe with at a Web Push
+	// service, an uncompressed point; empty without Web Push.
+	WebPushKey []byte
+
 	// Version is the program's version, for people; it may be empty.
 	Version string
 

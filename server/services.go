@@ -148,11 +148,15 @@ func (d *deviceService) ReadmitDevice(ctx context.Context, req *pb.ReadmitDevice
 
 // UpdateDevice implements the API.
 func (d *deviceService) UpdateDevice(ctx context.Context, req *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
-	renamed, err := d.server.broker.RenameDevice(ctx, callerOf(ctx).device, req.GetName(), remoteIP(ctx))
+	push, err := pushChange(req.GetPush())
 	if err != nil {
 		return nil, err
 	}
-	return &pb.UpdateDeviceResponse{Device: d.server.deviceMessage(&renamed)}, nil
+	updated, err := d.server.broker.UpdateDevice(ctx, callerOf(ctx).device, approval.Update{Name: req.GetName(), Push: push}, remoteIP(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.UpdateDeviceResponse{Device: d.server.deviceMessage(&updated)}, nil
 }
 
 // GetSelf implements the API.
@@ -178,6 +182,8 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
 		Checkpoint:        newest,
 		Notices:           noticeMessages(self.Notices),
+		PushServices:      pushServices(d.server.broker.PushServices()),
+		WebPushKey:        d.server.config.WebPushKey,
 	}, nil
 }
 

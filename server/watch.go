@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -48,6 +49,7 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 
 	var last *pb.WatchPromptsResponse
 	var covered uint64 // size of the record in the checkpoint that was sent last
+	var shown []string // ids of the prompts that were sent last
 	var sent, seen time.Time
 	seen = d.server.broker.Now()
 	for {
@@ -80,6 +82,9 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 				return err
 			}
 			last, sent = message, now
+			ids := screen.IDs()
+			d.server.broker.Sent(who.device, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(shown, id) })...)
+			shown = ids
 		}
 		if now.Sub(seen) >= seenEvery {
 			if err := d.server.broker.Seen(ctx, who.device); err != nil {

@@ -41,7 +41,8 @@ import (
 type Prompter interface {
 	// Show is told everything that is to be shown now; it replaces what was
 	// shown before. It is called from one goroutine, and soon returns. What
-	// the person answers, the Prompter hands to [Agent.Answer], later and on
+	// is on the screen then, the Prompter tells [Agent.PromptsShown]; what
+	// the person answers, it hands to [Agent.Answer], later and on
 	// a goroutine of its own.
 	Show(Screen)
 }
@@ -58,6 +59,10 @@ type Screen struct {
 	Barred    string   // why this device does not count at present, in the server's words, or ""
 	Status    string   // one line: the connection, and what is wrong
 	Record    string   // what is wrong with the server's record of what happened, or ""
+
+	// Tests are test prompts, to be shown behind all prompts and taken for none.
+	// Who has put one away says so: [Agent.TestSeen].
+	Tests []TestPrompt
 
 	// Notices are what happened to the account and was not shown on this
 	// device yet, oldest first. Who has shown them says so: [Agent.NoticesShown].
@@ -76,6 +81,11 @@ type Prompt struct {
 	// the others, without a bell and without taking the screen, and say so. The
 	// server says this; it is not signed.
 	Silent bool
+
+	// Rings is how often it has rung. When it rises while the prompt is shown,
+	// somebody asked again: ring again, and say so. The server says this; it is
+	// not signed.
+	Rings int
 
 	document []byte        // as it came
 	ahead    time.Duration // of this device's clock against the server's
@@ -112,6 +122,8 @@ type Agent struct {
 	signing chan struct{}
 	// bell has one slot; it is rung when the screen may have changed.
 	bell chan struct{}
+	// reports has one slot; it is filled when there may be something to report.
+	reports chan struct{}
 	// showings has one slot: what the stream last said of the server's record.
 	showings chan showing
 
@@ -120,9 +132,12 @@ type Agent struct {
 	up       chan struct{}      // closed while conn is not nil
 	latest   set                // what the stream said last
 	answered map[string]*answer // by sign-in id: what this process answered
-	status   string
-	barred   string // what Screen.Barred says
-	shown    mark   // up to which notice was shown
+	// stages say, by the ids of the prompts and test prompts in latest, how far
+	// each has come here.
+	stages map[string]countersignv1.DeliveryStage
+	status string
+	barred string // what Screen.Barred says
+	shown  mark   // up to which notice was shown
 
 	recordTrouble string // what is wrong with the server's record, or ""
 }
@@ -179,6 +194,7 @@ func newAgent(dir string, state State, keys *keystore.Keys) (*Agent, error) {
 		clocks:      readClocks,
 		signing:     make(chan struct{}, 1),
 		bell:        make(chan struct{}, 1),
+		reports:     make(chan struct{}, 1),
 		showings:    make(chan showing, 1),
 		up:          make(chan struct{}),
 		answered:    make(map[string]*answer),

@@ -68,6 +68,7 @@ type fakeServer struct {
 	before    func(method string) error // may refuse a call before it has an effect
 	after     func(method string) error // may lose the answer of one that had
 	streamErr error                     // ends every stream
+	delivery  fakeDelivery
 	always    bool                      // each message has a checkpoint, not only the first
 }
 
@@ -95,6 +96,7 @@ func (d *fakeDevice) offline() []byte {
 
 type fakeSignIn struct {
 	silent             bool
+	rings              int32
 	id, account, nonce string
 	created            time.Time
 	lifetime           time.Duration
@@ -336,13 +338,14 @@ func (f *fakeServer) setLocked(d *fakeDevice) *pb.WatchPromptsResponse {
 		switch expires := s.created.Add(s.lifetime); {
 		case s.account != d.Account:
 		case s.decision == "" && f.now().Before(expires):
-			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document(), Silent: s.silent})
+			m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: s.id, Document: s.document(), Silent: s.silent, RingCount: s.rings})
 		case s.decision == statement.Allow && s.by == d.Id && !s.used:
 			m.Codes = append(m.Codes, &pb.OutstandingCode{SignInId: s.id, Document: s.document(), Code: s.code, ExpireTime: timestamppb.New(expires)})
 		}
 	}
 	m.Prompts = append(m.Prompts, f.raw...)
 	m.Notices = append(m.Notices, f.notices...)
+	m.Tests = f.testsLocked(d)
 	return m
 }
 

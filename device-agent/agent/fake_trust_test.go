@@ -184,17 +184,6 @@ func (f *fakeServer) ReadmitDevice(ctx context.Context, r *pb.ReadmitDeviceReque
 	return &pb.ReadmitDeviceResponse{Device: target.Device}, nil
 }
 
-func (f *fakeServer) UpdateDevice(ctx context.Context, r *pb.UpdateDeviceRequest) (*pb.UpdateDeviceResponse, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d, err := f.deviceLocked(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d.Name = r.GetName()
-	return &pb.UpdateDeviceResponse{Device: d.Device}, nil
-}
-
 func (f *fakeServer) Unlock(ctx context.Context, r *pb.UnlockRequest) (*pb.UnlockResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

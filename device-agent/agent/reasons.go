@@ -56,6 +56,8 @@ var reactions = map[countersignv1.ErrorReason]Reaction{
 	countersignv1.ErrorReason_ERROR_REASON_APPLICATION_EXISTS:  Stop,
 	countersignv1.ErrorReason_ERROR_REASON_NO_SUCH_DEVICE:      Stop,
 	countersignv1.ErrorReason_ERROR_REASON_DEVICE_NOT_DORMANT:  Stop,
+	// An operator can change that, and must be told.
+	countersignv1.ErrorReason_ERROR_REASON_PUSH_NOT_CONFIGURED: Stop,
 
 	countersignv1.ErrorReason_ERROR_REASON_INVITATION_INVALID: Reenroll,
 	countersignv1.ErrorReason_ERROR_REASON_KEY_IN_USE:         Reenroll,

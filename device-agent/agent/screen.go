@@ -19,6 +19,7 @@ type set struct {
 	suspended bool
 	trouble   string // what it holds that cannot be shown, or ""
 	notices   []*countersignv1.Notice
+	tests     tests
 }
 
 func (s set) asks(signIn string) bool {
@@ -44,7 +45,7 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 	ahead := clockAhead(message.GetServerTime(), now)
 	for _, m := range message.GetPrompts() {
 		p, err := a.readPrompt(m.GetSignInId(), m.GetDocument())
-		p.ahead, p.Silent = ahead, m.GetSilent()
+		p.ahead, p.Silent, p.Rings = ahead, m.GetSilent(), int(m.GetRingCount())
 		if err == nil && s.asks(p.SignIn) {
 			err = errors.New("the server sent it twice")
 		}
@@ -77,8 +78,32 @@ func (a *Agent) read(message *countersignv1.WatchPromptsResponse) set {
 		}
 		s.codes = append(s.codes, c)
 	}
+	for _, m := range message.GetTests() {
+		t, err := readTest(m, ahead)
+		if err == nil && s.has(t.ID) {
+			err = errors.New("the server sent it twice")
+		}
+		if err == nil && !now.Before(t.ExpireTime) {
+			continue // nothing is lost with it
+		}
+		if err != nil {
+			refuse(err)
+			continue
+		}
+		s.tests = append(s.tests, t)
+	}
 	s.trouble = trouble(refused, first)
 	return s
+}
+
+func readTest(m *countersignv1.TestPrompt, ahead time.Duration) (TestPrompt, error) {
+	if !statement.ValidSignIn(m.GetId()) || m.GetCreateTime().CheckValid() != nil || m.GetExpireTime().CheckValid() != nil {
+		return TestPrompt{}, errors.New("it is a malformed test prompt")
+	}
+	return TestPrompt{
+		ID: m.GetId(), RequestedBy: m.GetRequestedBy(),
+		Created: m.GetCreateTime().AsTime().Add(ahead), ExpireTime: m.GetExpireTime().AsTime().Add(ahead),
+	}, nil
 }
 
 // readPrompt refuses every prompt that a person cannot be asked about with a
@@ -192,6 +217,11 @@ func (a *Agent) screen() Screen {
 	for _, ans := range a.answered {
 		if !ans.settled && ans.code != nil && now.Before(ans.code.ExpireTime) {
 			s.Codes = append(s.Codes, *ans.code)
+		}
+	}
+	for _, t := range a.latest.tests {
+		if a.stages[t.ID] < countersignv1.DeliveryStage_DELIVERY_STAGE_ANSWERED && now.Before(t.ExpireTime) {
+			s.Tests = append(s.Tests, t)
 		}
 	}
 	slices.SortFunc(s.Codes, func(a, b Code) int { return a.ExpireTime.Compare(b.ExpireTime) })

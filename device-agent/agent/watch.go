@@ -50,6 +50,7 @@ func (a *Agent) Run(ctx context.Context, prompter Prompter) error {
 	var display sync.WaitGroup
 	display.Go(func() { a.display(ctx, prompter) })
 	display.Go(func() { a.watchRecord(ctx) })
+	display.Go(func() { a.report(ctx) })
 	defer display.Wait()
 	defer cancel()
 
@@ -182,8 +183,10 @@ func (a *Agent) receive(conn *Conn, message *countersignv1.WatchPromptsResponse)
 		a.status += ", but " + latest.trouble
 	}
 	a.settleLocked(time.Now())
+	a.trackLocked()
 	a.mu.Unlock()
 	a.ring()
+	a.wakeReporter()
 	a.noteClock(clockAhead(message.GetServerTime(), time.Now()))
 }
 

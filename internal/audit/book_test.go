@@ -280,8 +280,14 @@ func story(t testing.TB) *book {
 	b.add(tablet.unlocked())                                               // 25
 	b.add(tablet.readmitted(mac))                                          // 26
 	third := b.begin("ada", "4")                                           // 27
-	b.add(third.about(EventSignInCancelled, Actor{Kind: ActorServer}, "")) // 28
+	b.add(third.rungAgain())                                               // 28
+	b.add(third.about(EventSignInCancelled, Actor{Kind: ActorServer}, "")) // 29
 	return b
+}
+
+// rungAgain returns what is recorded when its requester asks again.
+func (q request) rungAgain() Record {
+	return q.about(EventSignInRungAgain, Actor{ID: "files", Kind: ActorApplication}, "")
 }
 
 // recovering returns what is recorded when a device has handed in a recovery code.

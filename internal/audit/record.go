@@ -92,6 +92,7 @@ const (
 	EventRecoveryRenewed  Event = "recovery.codes_renewed"
 	EventTrustRequested   Event = "trust.requested"
 	EventSignInBegun      Event = "sign_in.begun"
+	EventSignInRungAgain  Event = "sign_in.rung_again"
 	EventSignInAllowed    Event = "sign_in.allowed"
 	EventSignInDenied     Event = "sign_in.denied"
 	EventDenyReason       Event = "sign_in.deny_reason"

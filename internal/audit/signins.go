@@ -58,6 +58,21 @@ func (t *trust) open(r Record) (*signIn, string) {
 	return s, ""
 }
 
+// signInRungAgain checks that there was still something to answer.
+func (t *trust) signInRungAgain(r Record) string {
+	if _, problem := t.active(r); problem != "" {
+		return problem
+	}
+	s, problem := t.open(r)
+	switch {
+	case problem != "":
+		return problem
+	case s.allowed != "":
+		return "its sign-in had been allowed"
+	}
+	return ""
+}
+
 // decided checks a decision: that the device signed it, that it saw what the
 // record says of the sign-in, and that it could still decide.
 func (t *trust) decided(r Record) string {

@@ -67,6 +67,7 @@ var rules = map[Event]func(*trust, Record) string{
 	EventUnlocked:         (*trust).unlocked,
 	EventTrustRequested:   (*trust).trustRequested,
 	EventSignInBegun:      (*trust).signInBegun,
+	EventSignInRungAgain:  (*trust).signInRungAgain,
 	EventSignInAllowed:    (*trust).decided,
 	EventSignInDenied:     (*trust).decided,
 	EventDenyReason:       (*trust).decided,

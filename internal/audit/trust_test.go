@@ -287,6 +287,17 @@ func TestA14AServerCannotPutWordsIntoADevicesMouth(t *testing.T) {
 			s.add(r)
 			s.add(r)
 		}, 7, "replay"},
+		{"a sign-in that rings after it was allowed", func(s stage) {
+			q := s.begin("ada", "1")
+			s.add(s.mac.allowed(q))
+			s.add(q.rungAgain())
+		}, 8, "had been allowed"},
+		{"a sign-in that rings after it was verified", func(s stage) {
+			q := s.begin("ada", "1")
+			s.add(s.mac.allowed(q))
+			s.add(s.mac.verified(q, afterAllow))
+			s.add(q.rungAgain())
+		}, 9, "it was verified"},
 		{"a statement where none belongs", func(s stage) {
 			r := ofAccount("device.renamed", "ada")
 			r.Statement = "a.b.c"

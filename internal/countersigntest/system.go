@@ -62,6 +62,9 @@ type Options struct {
 	DevicesPerAccount int
 	Limits            server.Limits
 
+	// Wakers are passed on to the Broker.
+	Wakers map[approval.PushService]approval.Waker
+
 	// Backup is passed on to the server; nil means that backups fail.
 	Backup func(ctx context.Context, path string) (int64, error)
 }
@@ -155,7 +158,8 @@ func (s *System) start() {
 	s.t.Helper()
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	broker, err := approval.Open(context.Background(), approval.Config{
-		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount, Log: log,
+		Store: s.options.Store, Secrets: s.secrets, ServerKey: s.Pin, DevicesPerAccount: s.options.DevicesPerAccount,
+		Wakers: s.options.Wakers, Log: log,
 	})
 	s.must(err)
 	public, err := net.Listen("tcp", cmp.Or(s.Address, "127.0.0.1:0"))
@@ -175,9 +179,12 @@ func (s *System) start() {
 	s.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	var beside sync.WaitGroup
+	beside.Go(func() { broker.KeepWaking(ctx) })
 	go func() { ended <- srv.Serve(ctx, public, admin) }()
 	s.stop = func() error {
 		cancel()
+		defer beside.Wait()
 		return <-ended
 	}
 }

@@ -88,8 +88,13 @@ func (a Administrator) Account(ctx context.Context, name string) (Account, []Dev
 		if err := a.broker.countRecovery(tx, &found); err != nil {
 			return err
 		}
-		devices, err = devicesOf(tx, name)
-		return err
+		if devices, err = devicesOf(tx, name); err != nil {
+			return err
+		}
+		for i := range devices {
+			a.broker.refresh(&devices[i])
+		}
+		return nil
 	})
 	return found, devices, err
 }
@@ -138,7 +143,7 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 	if err != nil {
 		return Account{}, err
 	}
-	a.broker.hub.ring(ring.devices, ring.signIns...)
+	a.broker.ring(ring.devices, ring.signIns...)
 	return suspended, nil
 }
 
@@ -248,7 +253,7 @@ func (a Administrator) RevokeDevice(ctx context.Context, id, reason string) (Dev
 	if err != nil {
 		return Device{}, err
 	}
-	a.broker.hub.ring(ring.devices, ring.signIns...)
+	a.broker.ring(ring.devices, ring.signIns...)
 	return revoked, nil
 }
 
@@ -260,6 +265,7 @@ func (a Administrator) Device(ctx context.Context, id string) (Device, error) {
 		if err != nil {
 			return err
 		}
+		a.broker.refresh(d)
 		found = *d
 		return nil
 	})

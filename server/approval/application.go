@@ -160,7 +160,7 @@ func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	a.broker.hub.ring(ring.devices, ring.signIns...)
+	a.broker.ring(ring.devices, ring.signIns...)
 	return nil
 }
 

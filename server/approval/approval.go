@@ -48,6 +48,14 @@
 // for each lane, so that strangers close nothing of the owner's own way in. What
 // must not ring is opened in silence. Denials and revocations are never counted.
 //
+// # Who is woken, and what is known of it
+//
+// A device that has no open stream is woken by a [Waker], if it has registered
+// with one: what rings names its sign-in to [Broker.KeepWaking], and nothing waits
+// for what follows (waking.go, wakeup.go). How far each prompt came on each device
+// is telemetry. It decides nothing, is kept in memory first, and is the one thing
+// here that is seen before it is durable (delivery.go).
+//
 // # What is deliberately not here
 //
 // The time in a statement is put on record and decides nothing: a device with

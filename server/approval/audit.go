@@ -24,6 +24,10 @@ const (
 	EventDeviceEnrolled     Event = audit.EventDeviceEnrolled
 	EventDeviceRenamed      Event = "device.renamed"
 	EventDeviceRevoked      Event = audit.EventDeviceRevoked
+	EventDeviceTested       Event = "device.tested"
+	EventPushRegistered     Event = "device.push_registered"
+	EventPushRemoved        Event = "device.push_removed"
+	EventPushDied           Event = "device.push_died"
 	EventDeviceConfirmed    Event = "device.confirmed"
 	EventDeviceReadmitted   Event = audit.EventDeviceReadmitted
 	EventCounterReused      Event = audit.EventCounterReused
@@ -37,6 +41,7 @@ const (
 	EventRecoveryVoided     Event = "recovery.codes_voided"
 	EventTrustRequested     Event = audit.EventTrustRequested
 	EventSignInBegun        Event = audit.EventSignInBegun
+	EventSignInRungAgain    Event = audit.EventSignInRungAgain
 	EventSignInAllowed      Event = audit.EventSignInAllowed
 	EventSignInDenied       Event = audit.EventSignInDenied
 	EventDenyReason         Event = audit.EventDenyReason
@@ -55,9 +60,9 @@ func Events() []Event {
 	return []Event{
 		EventServerInitialised, EventServerRestored, EventClockChanged, EventStorageLow, EventStorageFreed, EventAccountAdded, EventAccountSuspended, EventAccountResumed,
 		EventInvitationCreated, EventDeviceEnrolled, EventDeviceRenamed, EventDeviceRevoked, EventDeviceConfirmed,
-		EventDeviceReadmitted, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
+		EventDeviceReadmitted, EventDeviceTested, EventPushRegistered, EventPushRemoved, EventPushDied, EventCounterReused, EventApplicationAdded, EventApplicationRotated, EventApplicationPolicy, EventApplicationRemoved,
 		EventRecoveryCreated, EventRecoveryRenewed, EventRecoveryUsed, EventRecoveryVoided,
-		EventTrustRequested, EventSignInBegun, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
+		EventTrustRequested, EventSignInBegun, EventSignInRungAgain, EventSignInAllowed, EventSignInDenied, EventDenyReason, EventSignInVerified,
 		EventSignInCancelled, EventCodeRequested, EventCodeWrong, EventCodesClosed,
 		EventSourceSilenced, EventLaneSilenced, EventUnlocked,
 	}

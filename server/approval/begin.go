@@ -25,7 +25,8 @@ type Request struct {
 
 // BeginSignIn opens a sign-in and rings the account's devices, or opens it in
 // silence ([SignIn.Silent]). If the same requester has one open that asks for
-// the same, that one is returned and nobody is rung again.
+// the same, that one is returned. It rings once more if nobody has answered it
+// and it may ring now: see [SignIn.mayRingAgain].
 func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (SignIn, error) {
 	now := b.now()
 	id := newSignInID(now)
@@ -57,11 +58,14 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		}
 		asked := app.ID + "/" + a.Name + "/" + r.hash(known)
 		if old, err := openAsked(tx, asked, now); err != nil || old != nil {
-			if old != nil {
-				begun = *old
-				b.count(&begun, devices)
+			if err != nil {
+				return err
 			}
-			return err
+			begun = *old
+			if ring, err = b.ringAgain(tx, app, &begun, devices, now); err != nil {
+				return err
+			}
+			return b.count(tx, &begun, devices)
 		}
 		if err := b.room(); err != nil {
 			return err
@@ -92,6 +96,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		}
 		detail := string(lane)
 		if begun.Silent = ringing.silence(lane, begun.Source, now); begun.Silent == "" {
+			begun.Rings, begun.Rung = 1, now
 			ringing.rang(lane, begun.Source, now)
 			if err := ringing.save(tx, a.Name); err != nil {
 				return err
@@ -111,13 +116,16 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 			return err
 		}
 		ring.devices = devices
-		b.count(&begun, devices)
+		ring.signIns = append(ring.signIns, id)
+		if err := b.count(tx, &begun, devices); err != nil {
+			return err
+		}
 		return saveSignIn(tx, now, &begun)
 	})
 	if err != nil {
 		return SignIn{}, err
 	}
-	b.hub.ring(ring.devices, ring.signIns...)
+	b.ring(ring.devices, ring.signIns...)
 	return begun, nil
 }
 
@@ -184,14 +192,38 @@ func openAsked(tx Tx, asked string, now time.Time) (*SignIn, error) {
 	return s, nil
 }
 
-// count notes how many of the trusted devices are there.
-func (b *Broker) count(s *SignIn, devices []string) {
-	s.Trusted, s.Connected = len(devices), 0
-	for _, d := range devices {
-		if b.hub.connected(d) {
-			s.Connected++
-		}
+// ringGap is how long a known requester must wait for its sign-in to ring again,
+// so that an application that asks again because an answer was lost does not.
+// Strangers have longer gaps, see ringGaps.
+const ringGap = 10 * time.Second
+
+// mayRingAgain reports whether a sign-in rings once more, or at last, when its
+// requester asks again: nobody has answered it, and the account may be rung in
+// its lane and for its source now as for a new one.
+func (s *SignIn) mayRingAgain(r *ringing, now time.Time) bool {
+	return s.At(now) == Pending && now.Sub(s.Rung) >= ringGap && r.silence(s.Lane, s.Source, now) == ""
+}
+
+// ringAgain rings a sign-in once more if it may, and counts that. On a disk that
+// is nearly full, where nothing can be put on record, it does not.
+func (b *Broker) ringAgain(tx Tx, app *Application, s *SignIn, devices []string, now time.Time) (ring rings, err error) {
+	r, err := loadRinging(tx, s.Account, now)
+	if err != nil || b.full() || !s.mayRingAgain(r, now) {
+		return ring, err
 	}
+	s.Silent = ""
+	s.Rings++
+	s.Rung = now
+	r.rang(s.Lane, s.Source, now)
+	if err := r.save(tx, s.Account); err != nil {
+		return ring, err
+	}
+	if err := recordSignIn(tx, now, s, Record{
+		Event: EventSignInRungAgain, Actor: Actor{Kind: ActorApplication, ID: app.ID}, Address: s.Requester.Address, Detail: string(s.Lane),
+	}); err != nil {
+		return ring, err
+	}
+	return rings{devices, []string{s.ID}}, saveSignIn(tx, now, s)
 }
 
 // SignIn returns a sign-in of the calling application.
@@ -205,8 +237,7 @@ func (b *Broker) SignIn(ctx context.Context, token, id string) (SignIn, error) {
 		}
 		devices := b.trustedIDs(tx, s.Account, now)
 		found = *s
-		b.count(&found, devices)
-		return nil
+		return b.count(tx, &found, devices)
 	})
 	return found, err
 }
@@ -227,7 +258,9 @@ func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, er
 			return err
 		}
 		ring = b.trustedIDs(tx, s.Account, now)
-		b.count(&after, ring)
+		if err := b.count(tx, &after, ring); err != nil {
+			return err
+		}
 		if s.At(now) == Cancelled {
 			return nil
 		}
@@ -241,7 +274,7 @@ func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, er
 	if err != nil {
 		return SignIn{}, err
 	}
-	b.hub.ring(ring, id)
+	b.ring(ring, id)
 	return after, nil
 }
 

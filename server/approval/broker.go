@@ -84,6 +84,8 @@ type Broker struct {
 	marked       time.Time // when the time was last written down; owned by Open, then by KeepTime
 	full         func() bool
 	outside      *Outside
+	waking       *waking
+	deliveries   deliveries
 
 	generationMu      sync.Mutex // held by NextGeneration
 	generation        uint64     // of the store
@@ -107,7 +109,11 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		store: c.Store, secrets: c.Secrets, serverKey: c.ServerKey,
 		devices: devices, recoveryWait: c.RecoveryWait, log: c.Log, hub: newHub(),
-		full: c.Full, outside: c.Outside,
+		full: c.Full, outside: c.Outside, deliveries: deliveries{news: newDeliveryNews()},
+	}
+	var err error
+	if b.waking, err = newWaking(c.Wakers); err != nil {
+		return nil, err
 	}
 	if b.log == nil {
 		b.log = slog.Default()

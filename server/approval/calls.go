@@ -7,9 +7,9 @@ import (
 
 // maxCallsPerHour is how many calls of a device that are put on record are
 // taken in an hour, so that whoever has its key cannot fill the disk. Denying
-// and revoking are never counted. New names have as many of their own: they are
-// not signed, and who has stolen the identity key alone must not be able to use
-// up what the owner signs for.
+// and revoking are never counted. New names, push registrations and test prompts
+// have as many of their own: they are not signed, and who has stolen the identity
+// key alone must not be able to use up what the owner signs for.
 const maxCallsPerHour = 30
 
 // called counts a signed call that is put on record, or refuses it. The caller
@@ -19,9 +19,9 @@ func (d *Device) called(now time.Time) (err error) {
 	return err
 }
 
-// renamed counts a new name, likewise.
-func (d *Device) renamed(now time.Time) (err error) {
-	d.Renames, err = counted(d.Renames, now, "got another name")
+// updated counts a call that is not signed, likewise.
+func (d *Device) updated(now time.Time) (err error) {
+	d.Renames, err = counted(d.Renames, now, "got another name, registered for pushes or sent a test prompt")
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -152,7 +153,7 @@ func (b *Broker) KeepTime(ctx context.Context) error {
 		b.clock.settle(step)
 		b.log.Warn("the machine's clock was set, or the machine slept: open sign-ins were called off", "by", step.String(), "ahead", b.clock.ahead().String())
 	}
-	b.hub.ring(ring.devices, ring.signIns...)
+	b.ring(ring.devices, ring.signIns...)
 	return nil
 }
 
@@ -171,8 +172,8 @@ func (b *Broker) clockChanged(tx Tx, now time.Time, how string, ring *rings) err
 	return b.voidOpen(tx, now, CancelClockChanged, ring)
 }
 
-// voidOpen calls off every open sign-in and voids every code that was asked
-// for. The caller rings afterwards.
+// voidOpen calls off every open sign-in and test prompt, and voids every code
+// that was asked for. The caller rings afterwards.
 func (b *Broker) voidOpen(tx Tx, now time.Time, cause CancelCause, ring *rings) error {
 	var accounts []string
 	for key := range tx.Ascend(bucketOpen, "") {
@@ -185,7 +186,7 @@ func (b *Broker) voidOpen(tx Tx, now time.Time, cause CancelCause, ring *rings) 
 			return err
 		}
 	}
-	return deleteAll(tx, bucketRequestedCodes)
+	return errors.Join(deleteAll(tx, bucketRequestedCodes), deleteAll(tx, bucketTests))
 }
 
 // putMark writes the time down, behind which the clock does not go again.

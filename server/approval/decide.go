@@ -90,6 +90,9 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 					return err
 				}
 			}
+			if err := noteAnswer(tx, s.ID, device, now); err != nil {
+				return err
+			}
 			ring = b.trustedIDs(tx, s.Account, now)
 			if err := saveSignIn(tx, now, &after); err != nil {
 				return err
@@ -101,7 +104,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	if err != nil {
 		return Code{}, err
 	}
-	b.hub.ring(ring, d.SignIn)
+	b.ring(ring, d.SignIn)
 	b.warnCopied(warn, device)
 	if notMe {
 		b.log.Warn("the owner says that a sign-in was not hers: somebody may know the password", "account", d.Account, "sign_in", d.SignIn, "strangers_silent", strangersSilent)

@@ -21,7 +21,7 @@ type Device struct {
 	Newest       string      // SHA-256 of what that statement signed, in base64
 	Stale        stale       // statements whose counter did not rise
 	Calls        []time.Time `json:",omitempty"` // in the last hour, signed ones that were put on record
-	Renames      []time.Time `json:",omitempty"` // likewise, which nothing has to be signed for
+	Renames      []time.Time `json:",omitempty"` // likewise, which nothing has to be signed for: names, and more by now
 	Enrolled     time.Time
 	EnrolledBy   Actor
 	LastSeen     time.Time // to the minute
@@ -45,6 +45,9 @@ type Device struct {
 	Recovery     string
 
 	TrustFrom time.Time // when it may be trusted, if it had to wait; zero else
+
+	Push    *Push     `json:",omitempty"` // how it is woken; nil if it registered nothing
+	Reached time.Time `json:",omitzero"`  // when it last said that it has a prompt, to the minute
 }
 
 // DeviceState says whether a device's approvals count. In the zero state they

@@ -40,7 +40,7 @@ func (d *device) everything(shown []byte) map[string]error {
 	_, errs["Devices"] = d.w.broker.Devices(ctx, d.id)
 	_, errs["CreateCode"] = d.requestCode()
 	_, errs["Decide"] = d.w.broker.Decide(ctx, d.id, d.decision(shown, statement.Allow, ""), "")
-	_, errs["RenameDevice"] = d.w.broker.RenameDevice(ctx, d.id, "x", "")
+	_, errs["UpdateDevice"] = d.w.broker.UpdateDevice(ctx, d.id, approval.Update{Name: "x"}, "")
 	errs["RevokeDevice"] = d.revoke(keyID(d.w.t, newKey(d.w.t)))
 	errs["ReadmitDevice"] = d.readmit(keyID(d.w.t, newKey(d.w.t)))
 	errs["Seen"] = d.w.broker.Seen(ctx, d.id)
@@ -174,7 +174,7 @@ func TestEveryCallIsASignOfLife(t *testing.T) {
 		for name, call := range map[string]func() error{
 			"Decide":       func() error { _, err := mac.decide(w.begin(files, "ada").ID, statement.Deny, ""); return err },
 			"CreateCode":   func() error { _, err := mac.requestCode(); return err },
-			"RenameDevice": func() error { mac.rename("iMac"); return nil },
+			"UpdateDevice": func() error { mac.rename("iMac"); return nil },
 			"RevokeDevice": func() error { return mac.revoke(w.enroll("ada").id) },
 			"Readmit":      func() error { return mac.readmit(phone.id) },
 			"Devices":      func() error { _, err := w.broker.Devices(t.Context(), mac.id); return err },

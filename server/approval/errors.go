@@ -27,6 +27,7 @@ const (
 	ReasonApplicationExists
 	ReasonNoSuchDevice
 	ReasonDeviceNotDormant
+	ReasonPushNotConfigured
 	ReasonInvitationInvalid
 	ReasonKeyInUse
 	ReasonTooManyDevices

@@ -22,6 +22,7 @@ func Buckets() []string {
 		bucketMeta, bucketAccounts, bucketDevices, bucketDevicesOf, bucketKeys, bucketInvitations, bucketApplications,
 		bucketTokens, bucketSignIns, bucketSignInsOf, bucketOpen, bucketAsked, bucketRequestedCodes, bucketRinging, bucketRequesters, bucketCandidates, bucketFailures,
 		bucketRecovery, bucketRecoveryTries,
+		bucketDeliveries, bucketTests,
 		bucketRecords, bucketRecordsOf, bucketRecordHashes, bucketNotices,
 	}
 }

@@ -361,7 +361,7 @@ func TestADeviceFillsNoRecord(t *testing.T) {
 		files := w.application("files")
 		mac, phone := w.enroll("ada"), w.enroll("ada")
 		rename := func(i int) error {
-			_, err := w.broker.RenameDevice(t.Context(), mac.id, fmt.Sprint("Mac ", i), "")
+			_, err := w.broker.UpdateDevice(t.Context(), mac.id, approval.Update{Name: fmt.Sprint("Mac ", i)}, "")
 			return err
 		}
 		calls := []func(i int) error{

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -193,7 +194,13 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, 
 		}
 		found = *s
 		devices := a.broker.trustedIDs(tx, s.Account, now)
-		a.broker.count(&found, devices)
+		if err := a.broker.count(tx, &found, devices); err != nil {
+			return err
+		}
+		open := s.At(now) == Pending
+		if found.Deliveries, err = a.broker.deliveriesOf(tx, id, s.Account, s.Begun, open, now); err != nil {
+			return err
+		}
 		for _, sequence := range s.Records {
 			e, err := entry(tx, recordKey(sequence))
 			if err != nil {
@@ -236,8 +243,13 @@ func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 			return err
 		}
 		self = *c.device
-		devices, err = devicesOf(tx, self.Account)
-		return err
+		if devices, err = devicesOf(tx, self.Account); err != nil {
+			return err
+		}
+		for i := range devices {
+			b.refresh(&devices[i])
+		}
+		return nil
 	})
 	b.noteSeen(ctx, err, &self, now)
 	return devices, err
@@ -264,6 +276,7 @@ func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 		if err != nil {
 			return err
 		}
+		b.refresh(c.device)
 		self = Self{Device: *c.device, Suspended: suspended, RecoveryCodes: set.left()}
 		self.Notices, err = noticesFor(tx, c.device, now)
 		return err
@@ -281,4 +294,40 @@ func (b *Broker) noteSeen(ctx context.Context, err error, d *Device, now time.Ti
 	if err := b.Seen(ctx, d.ID); err != nil {
 		b.log.Warn("noting when a device was last seen", "device", d.ID, "error", err)
 	}
+}
+
+// RecentSignIns returns a page of the sign-ins of the caller's account, newest
+// first, with how far each came on which device. A size of 0 means 20, and 100
+// is the most.
+func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page []SignIn, next string, err error) {
+	now := b.now()
+	err = b.store.View(ctx, func(tx Tx) error {
+		c, _, err := b.readable(tx, device, now)
+		if err != nil {
+			return err
+		}
+		if p.Size < 0 || p.Size > 100 {
+			return invalidField("page_size", "want 0 to 100")
+		}
+		p.Size = cmp.Or(p.Size, 20)
+		if err := p.check(); err != nil {
+			return err
+		}
+		account := c.account.Name
+		if page, next, err = newest[SignIn](tx, bucketSignInsOf, account+"/", bucketSignIns, p); err != nil {
+			return err
+		}
+		trusted := b.trustedIDs(tx, account, now)
+		for i := range page {
+			s := &page[i]
+			if err := b.count(tx, s, trusted); err != nil {
+				return err
+			}
+			if s.Deliveries, err = b.deliveriesOf(tx, s.ID, account, s.Begun, s.At(now) == Pending, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return page, next, err
 }

@@ -136,7 +136,7 @@ func deeds() map[string]func(*besieged) error {
 		"revoke":     func(w *besieged) error { return w.mac.revoke(w.phone.id) },
 		"see a list": func(w *besieged) error { _, err := w.broker.Devices(w.t.Context(), w.mac.id); return err },
 		"rename": func(w *besieged) error {
-			_, err := w.broker.RenameDevice(w.t.Context(), w.mac.id, "My Mac", "")
+			_, err := w.broker.UpdateDevice(w.t.Context(), w.mac.id, approval.Update{Name: "My Mac"}, "")
 			return err
 		},
 		"unlock, and sign in where she is not known": func(w *besieged) error {

@@ -22,6 +22,7 @@ var notable = map[Event]bool{
 	EventDeviceRevoked:    true,
 	EventDeviceConfirmed:  true,
 	EventDeviceReadmitted: true,
+	EventPushDied:         true,
 	EventCounterReused:    true,
 	EventRecoveryCreated:  true,
 	EventRecoveryRenewed:  true,

@@ -32,7 +32,7 @@ func (d *device) told() []string {
 
 func (d *device) rename(name string) {
 	d.w.t.Helper()
-	if _, err := d.w.broker.RenameDevice(d.w.t.Context(), d.id, name, "192.0.2.9"); err != nil {
+	if _, err := d.w.broker.UpdateDevice(d.w.t.Context(), d.id, approval.Update{Name: name}, "192.0.2.9"); err != nil {
 		d.w.t.Fatal(err)
 	}
 }
@@ -109,6 +109,17 @@ var noticed = map[approval.Event]deed{
 	}},
 	approval.EventRecoveryVoided: {func(phone *device) { phone.renew() }, func(phone *device) error {
 		_, err := phone.w.admin.RevokeDevice(phone.w.t.Context(), phone.id, "stolen")
+		return err
+	}},
+	approval.EventPushDied: {func(phone *device) {
+		phone.w.push(phone, &pushFake{answer: func(approval.Wakeup) error {
+			return &approval.WakeError{Verdict: approval.WakeDead, Why: "APNs: Unregistered"}
+		}})
+	}, func(phone *device) error {
+		stop := phone.w.keepWaking()
+		defer stop()
+		_, err := phone.w.broker.TestDevice(phone.w.t.Context(), phone.id, "", "")
+		synctest.Wait()
 		return err
 	}},
 	approval.EventCounterReused: {func(phone *device) { phone.requestCode(); phone.requestCode() }, func(phone *device) error {

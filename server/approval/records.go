@@ -37,6 +37,10 @@ import (
 //	  <sign-in>                         SignIn; in order of time
 //	sign_ins_of_account
 //	  <account>/<sign-in>               "1"
+//	deliveries                          how far prompts have come; for 30 days
+//	  <sign-in or test prompt>          progress, by device; in order of time
+//	tests
+//	  <device>                          TestPrompt, the newest
 //	open                                those that a device may still have to show
 //	  <account>/<sign-in>               "1"; may have expired, never misses one
 //	asked
@@ -76,6 +80,8 @@ const (
 	bucketTokens         = "tokens"
 	bucketSignIns        = "sign_ins"
 	bucketSignInsOf      = "sign_ins_of_account"
+	bucketDeliveries     = "deliveries"
+	bucketTests          = "tests"
 	bucketOpen           = "open"
 	bucketAsked          = "asked"
 	bucketRequestedCodes = "requested_codes"
@@ -100,7 +106,9 @@ const (
 )
 
 // layout is the number of what is drawn above. It rises when a program that knows
-// the old drawing only would misread the store, or this one an old store.
+// the old drawing only would misread the store, or this one an old store. It did
+// not when deliveries, tests and push registrations came: a program that does not
+// know these forgets them at most, and where there are none nothing is known.
 const layout = 2
 
 // present is the value of an index entry.

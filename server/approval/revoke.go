@@ -80,7 +80,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 	if err != nil {
 		return Device{}, err
 	}
-	b.hub.ring(ring.devices, ring.signIns...)
+	b.ring(ring.devices, ring.signIns...)
 	b.warnCopied(warn, device)
 	return target, refusal
 }
@@ -121,7 +121,7 @@ func (a Administrator) RevokeDevices(ctx context.Context, account string, enroll
 	if err != nil {
 		return nil, err
 	}
-	a.broker.hub.ring(ring.devices, ring.signIns...)
+	a.broker.ring(ring.devices, ring.signIns...)
 	return revoked, nil
 }
 
@@ -158,6 +158,10 @@ func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings
 	}
 	d.State = DeviceRevoked
 	d.Revoked, d.RevokedBy, d.RevokeReason = now, r.Actor, r.Detail
+	d.Push = nil
+	if err := tx.Delete(bucketTests, d.ID); err != nil {
+		return err
+	}
 	if err := saveDevice(tx, d); err != nil {
 		return err
 	}

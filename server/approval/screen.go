@@ -14,6 +14,7 @@ type Screen struct {
 	Codes     []OutstandingCode // that this device earned by Allow, oldest first
 	Suspended bool              // the account is suspended; there is nothing to answer then
 	Notices   []Notice          // what the owner must know, oldest first
+	Test      *TestPrompt       // nil if there is none
 
 	// Next is the earliest moment at which it changes by itself; zero if it
 	// does not.
@@ -25,6 +26,7 @@ type Prompt struct {
 	SignIn   string
 	Document []byte // canonical JSON, see [statement.Prompt]
 	Silent   bool   // it rings nobody, and is shown after those that do
+	Rings    int    // how often it has rung
 }
 
 // An OutstandingCode is a code that was not used yet.
@@ -57,7 +59,10 @@ func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
 			b.show(&screen, s, device, now)
 		}
 		slices.SortStableFunc(screen.Prompts, silentLast)
-		return nil
+		if screen.Test, err = b.pendingTest(tx, device, now); screen.Test != nil {
+			screen.changes(screen.Test.Expires)
+		}
+		return err
 	})
 	return screen, err
 }
@@ -75,7 +80,7 @@ func silentLast(x, y Prompt) int {
 func (b *Broker) show(screen *Screen, s *SignIn, device string, now time.Time) {
 	switch {
 	case s.At(now) == Pending:
-		screen.Prompts = append(screen.Prompts, Prompt{SignIn: s.ID, Document: b.prompt(s, device), Silent: s.Silent != ""})
+		screen.Prompts = append(screen.Prompts, Prompt{SignIn: s.ID, Document: b.prompt(s, device), Silent: s.Silent != "", Rings: s.Rings})
 	case s.At(now) == Approved && s.DecidedBy == device:
 		screen.Codes = append(screen.Codes, OutstandingCode{
 			SignIn: s.ID, Document: b.prompt(s, device), Code: b.secrets.allowCode(s.ID, device), Expires: s.CodeExpires,
@@ -83,8 +88,13 @@ func (b *Broker) show(screen *Screen, s *SignIn, device string, now time.Time) {
 	default:
 		return
 	}
-	if ends := s.Ends(now); screen.Next.IsZero() || ends.Before(screen.Next) {
-		screen.Next = ends
+	screen.changes(s.Ends(now))
+}
+
+// changes notes that the screen changes by itself at a moment.
+func (s *Screen) changes(at time.Time) {
+	if s.Next.IsZero() || at.Before(s.Next) {
+		s.Next = at
 	}
 }
 

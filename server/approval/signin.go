@@ -22,6 +22,8 @@ type SignIn struct {
 	Known           string     `json:",omitzero"` // hash of the token that the requester is known by
 	Source          string     // whom it is charged to
 	Silent          Silence    `json:",omitzero"` // why it rang nobody; empty if it rang
+	Rings           int        `json:",omitzero"` // how often it rang
+	Rung            time.Time  `json:",omitzero"` // when it last rang
 	Requester       Requester
 	Message         string
 	Begun           time.Time
@@ -47,6 +49,11 @@ type SignIn struct {
 	// how many of them had an open stream, when this was read. Not stored.
 	Trusted   int `json:"-"`
 	Connected int `json:"-"`
+
+	// Delivery says on how many of these it had come how far, and Deliveries,
+	// where it is asked for, on which. Not stored here.
+	Delivery   DeliveryCounts `json:"-"`
+	Deliveries []Delivery     `json:"-"`
 }
 
 // A Requester is the device somebody signs in on, as the application describes
@@ -150,6 +157,13 @@ func (s *SignIn) Over(now time.Time) time.Time {
 
 // idAlphabet is base32hex in lower case, which keeps the order of the bytes.
 var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+// signInIDTime returns the beginning of all ids that were made at a moment.
+func signInIDTime(t time.Time) string {
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[:8], uint64(t.UnixMilli())<<16)
+	return idAlphabet.EncodeToString(id[:])
+}
 
 // newSignInID returns 48 bits of Unix milliseconds and 80 random bits. Ids
 // sort by time, so that new records go to the end of a B+tree.

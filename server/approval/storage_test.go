@@ -46,7 +46,10 @@ func TestOnAFullDiskNothingNewBegins(t *testing.T) {
 		{"RequestTrust", func() error { return known.askToBeTrusted("ada") }, approval.ReasonStorageLow},
 		// A17: for an account that does not exist, the same.
 		{"RequestTrust of no account", func() error { return stranger.askToBeTrusted("nobody") }, approval.ReasonStorageLow},
-		{"RenameDevice", func() error { _, err := w.broker.RenameDevice(t.Context(), mac.id, "Other", ""); return err }, approval.ReasonStorageLow},
+		{"UpdateDevice", func() error {
+			_, err := w.broker.UpdateDevice(t.Context(), mac.id, approval.Update{Name: "Other"}, "")
+			return err
+		}, approval.ReasonStorageLow},
 		{"AddAccount", func() error { _, err := w.admin.AddAccount(t.Context(), "bob"); return err }, approval.ReasonStorageLow},
 		{"AddApplication", func() error { _, _, err := w.admin.AddApplication(t.Context(), "music", "Music"); return err }, approval.ReasonStorageLow},
 		{"CreateInvitation", func() error { _, _, err := w.admin.CreateInvitation(t.Context(), "ada", 0); return err }, approval.ReasonStorageLow},

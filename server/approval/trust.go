@@ -43,7 +43,7 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	s := SignIn{
 		ID: newSignInID(now), Account: e.Account, Candidate: &candidate, Lane: LaneEnrolment,
 		Requester: Requester{Address: in.Address, Device: candidate.Name}, Source: requesterSource(in.Address, ""),
-		Begun: now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
+		Begun: now, Rings: 1, Rung: now, Expires: now.Add(defaultPromptLifetime), CodeLifetime: defaultCodeLifetime, MaxTries: maxTries,
 		Recorded: Pending,
 	}
 	var ring []string
@@ -73,6 +73,9 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 		return "", time.Time{}, err
 	}
 	b.hub.ring(ring)
+	if len(ring) > 0 {
+		b.waking.look(s.ID)
+	}
 	return s.ID, s.Expires, nil
 }
 
@@ -212,7 +215,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 	if err != nil {
 		return Device{}, err
 	}
-	b.hub.ring(ring, signIn)
+	b.ring(ring, signIn)
 	b.warnClosed(&v)
 	return enrolled, refusal
 }

@@ -118,7 +118,7 @@ func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func()
 	if err != nil {
 		return Admission{}, err
 	}
-	b.hub.ring(ring, id)
+	b.ring(ring, id)
 	b.warnClosed(&v)
 	if refusal != nil {
 		return Admission{}, refusal

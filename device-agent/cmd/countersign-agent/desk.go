@@ -20,6 +20,7 @@ const (
 	viewSending             // the answer is on its way
 	viewReason              // why was it denied?
 	viewCode                // the code to type
+	viewTest                // a test prompt
 )
 
 const (
@@ -61,8 +62,9 @@ type desk struct {
 
 	screen agent.Screen
 	view   view
-	prompt agent.Prompt // that viewAsk, viewSending and viewReason are about
-	code   agent.Code   // of viewCode
+	prompt agent.Prompt     // that viewAsk, viewSending and viewReason are about
+	code   agent.Code       // of viewCode
+	test   agent.TestPrompt // of viewTest
 
 	since    time.Time // when the view was put up
 	lastKey  time.Time // when a key was last pressed, whether it counted or not
@@ -75,12 +77,15 @@ type desk struct {
 	finished int             // how many prompts this person has answered to their end
 	news     []*countersignv1.Notice
 	told     map[noticeID]bool // notices that were said, or that Enter was pressed at
+	again    time.Time         // when the prompt rang again while it was shown
+	away     string            // the test prompt that was put away last
 
 	// What came out of it, for the caller to take.
 	orders []order
 	cancel bool // call off what is being sent
 	events []string
 	shown  []*countersignv1.Notice // that are not to be shown again
+	tests  []string                // test prompts that were put away
 }
 
 func newDesk() *desk { return &desk{seen: make(map[string]bool), told: make(map[noticeID]bool)} }
@@ -107,7 +112,12 @@ func (d *desk) show(s agent.Screen, now time.Time) {
 	d.screen = s
 	for _, p := range s.Prompts {
 		if p.Same(d.prompt) {
-			d.prompt.Silent = p.Silent // it may have been silenced since
+			if p.Rings > d.prompt.Rings && d.view == viewAsk {
+				d.again = now
+				d.say("asked again: %s", about(p))
+			}
+			// It may have been silenced since.
+			d.prompt.Silent, d.prompt.Rings = p.Silent, p.Rings
 		}
 	}
 	d.takeNews(now)
@@ -181,6 +191,8 @@ func (d *desk) step(now time.Time) bool {
 			return false
 		}
 		return d.turn(viewIdle, now)
+	case viewTest:
+		return d.stepTest(now)
 	}
 	if p, due := d.due(now); due {
 		d.prompt = p
@@ -189,6 +201,10 @@ func (d *desk) step(now time.Time) bool {
 	if len(d.codes) > 0 {
 		d.code = d.codes[len(d.codes)-1]
 		return d.turn(viewCode, now)
+	}
+	if t, stands := d.nextTest(now); stands {
+		d.test = t
+		return d.turn(viewTest, now)
 	}
 	return false
 }
@@ -275,6 +291,8 @@ func (d *desk) choose(key rune, now time.Time) {
 		d.send(order{d.prompt, statement.Deny, ""}, now)
 	case d.view == viewIdle && key == '\r':
 		d.readNews()
+	case d.view == viewTest && key == '\r':
+		d.putAway(now)
 	case d.view == viewCode && key == '\r':
 		d.seen[d.code.Prompt.SignIn] = true
 	}
@@ -289,7 +307,7 @@ func (d *desk) send(o order, now time.Time) {
 
 // turn puts up another view.
 func (d *desk) turn(v view, now time.Time) bool {
-	d.view, d.since = v, now
+	d.view, d.since, d.again = v, now, time.Time{}
 	return true
 }
 

@@ -29,29 +29,31 @@ type devicesListCmd struct {
 
 // Help is shown with devices list --help.
 func (devicesListCmd) Help() string {
-	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID. One that was not seen for 90 days is dormant and does not count, until another one readmits it: devices readmit ID. Those that were revoked come last.
+	return `The device that this is run on is marked with *. A device that you do not know, or do not have any more, should be revoked: devices revoke ID. last reached is when the device last had a request or a test prompt; woken by says what wakes it when it is not connected, and why that fails. test ID sends a test prompt to it. One that was not seen for 90 days is dormant and does not count, until another one readmits it: devices readmit ID. Those that were revoked come last.
 
-With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state" ("trusted", "waiting", "dormant", "unconfirmed" or "revoked"), "enrolled", "enrolled_by", "trusted_from", "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never.`
+With --json: {"devices": [{"id", "fingerprint", "name", "kind", "key_storage", "state" ("trusted", "waiting", "dormant", "unconfirmed" or "revoked"), "enrolled", "enrolled_by", "trusted_from", "last_seen", "connected", "last_reached", "push", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason", "self"}]}; times are Unix seconds, 0 means never. ` + pushHelp + `.`
 }
 
 type deviceJSON struct {
-	ID           string `json:"id"`
-	Fingerprint  string `json:"fingerprint"`
-	Name         string `json:"name"`
-	Kind         string `json:"kind"`
-	KeyStorage   string `json:"key_storage"`
-	State        string `json:"state"`
-	Enrolled     int64  `json:"enrolled"`
-	EnrolledBy   string `json:"enrolled_by"`
-	TrustedFrom  int64  `json:"trusted_from"`
-	LastSeen     int64  `json:"last_seen"`
-	Connected    bool   `json:"connected"`
-	Readmitted   int64  `json:"readmitted"`
-	ReadmittedBy string `json:"readmitted_by"`
-	Revoked      int64  `json:"revoked"`
-	RevokedBy    string `json:"revoked_by"`
-	RevokeReason string `json:"revoke_reason"`
-	Self         bool   `json:"self"`
+	ID           string   `json:"id"`
+	Fingerprint  string   `json:"fingerprint"`
+	Name         string   `json:"name"`
+	Kind         string   `json:"kind"`
+	KeyStorage   string   `json:"key_storage"`
+	State        string   `json:"state"`
+	Enrolled     int64    `json:"enrolled"`
+	EnrolledBy   string   `json:"enrolled_by"`
+	TrustedFrom  int64    `json:"trusted_from"`
+	LastSeen     int64    `json:"last_seen"`
+	Connected    bool     `json:"connected"`
+	LastReached  int64    `json:"last_reached"`
+	Push         pushJSON `json:"push"`
+	Readmitted   int64    `json:"readmitted"`
+	ReadmittedBy string   `json:"readmitted_by"`
+	Revoked      int64    `json:"revoked"`
+	RevokedBy    string   `json:"revoked_by"`
+	RevokeReason string   `json:"revoke_reason"`
+	Self         bool     `json:"self"`
 }
 
 // Run lists the devices.
@@ -74,6 +76,7 @@ func (c *devicesListCmd) Run(ctx context.Context, env *environment) error {
 				ID: d.GetId(), Fingerprint: agent.Fingerprint(d.GetId()), Name: d.GetName(), Kind: kindWord(d), KeyStorage: d.GetKeyStorage(), State: stateWord(d),
 				Enrolled: unix(d.GetEnrollTime()), EnrolledBy: d.GetEnrolledBy(), TrustedFrom: unix(d.GetTrustTime()),
 				LastSeen: unix(d.GetLastSeenTime()), Connected: d.GetConnected(),
+				LastReached: unix(d.GetLastReachedTime()), Push: newPushJSON(d.GetPush()),
 				Readmitted: unix(d.GetReadmitTime()), ReadmittedBy: d.GetReadmittedBy(),
 				Revoked: unix(d.GetRevokeTime()), RevokedBy: d.GetRevokedBy(), RevokeReason: d.GetRevokeReason(),
 				Self: d.GetId() == self,
@@ -135,6 +138,10 @@ func printDevice(env *environment, d *countersignv1.Device, self string, all []*
 		seen = "connected now"
 	}
 	env.printField("last seen", seen)
+	if d.GetState() != countersignv1.DeviceState_DEVICE_STATE_REVOKED {
+		env.printField("last reached", reachedLine(d))
+		env.printField("woken by", wokenLine(d.GetPush()))
+	}
 	env.printField("keys", storageWords(d.GetKeyStorage()))
 }
 

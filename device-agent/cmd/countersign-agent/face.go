@@ -16,16 +16,19 @@ import (
 // line.
 type face interface {
 	note(line string, now time.Time) // something happened
-	draw(d *desk, now time.Time)     // something may have changed
+	// draw is called when something may have changed. It reports whether all that
+	// must be seen is to be seen.
+	draw(d *desk, now time.Time) (complete bool)
 }
 
 // A drawing is the face on a terminal: it owns the whole screen, and puts back
 // what was there at the end.
 type drawing struct {
-	out      *os.File
-	notes    []string
-	asked    string // the sign-in for which the bell was rung
-	complete bool   // all that must be seen was drawn
+	out    *os.File
+	notes  []string
+	asked  string // the sign-in for which the bell was rung
+	rings  int    // how often it had been asked by then
+	tested string // the test prompt for which the bell was rung
 }
 
 // maxNotes is how many notes are kept; a screen shows fewer.
@@ -38,13 +41,12 @@ func (v *drawing) note(line string, now time.Time) {
 	}
 }
 
-func (v *drawing) draw(d *desk, now time.Time) {
+func (v *drawing) draw(d *desk, now time.Time) (complete bool) {
 	width, height, err := term.GetSize(int(v.out.Fd()))
 	if err != nil || width < 1 || height < 1 {
 		width, height = 80, 24
 	}
 	lines, complete := render(d, width, height, now, v.notes)
-	v.complete = complete
 	var b strings.Builder
 	b.WriteString("\x1b[H") // the upper left corner
 	for i, line := range lines {
@@ -54,11 +56,25 @@ func (v *drawing) draw(d *desk, now time.Time) {
 		b.WriteString(line + "\x1b[K") // and clear what was behind it
 	}
 	b.WriteString("\x1b[J") // and below
-	if d.view == viewAsk && !d.prompt.Silent && d.prompt.SignIn != v.asked {
-		v.asked = d.prompt.SignIn
+	if v.bell(d) {
 		b.WriteString("\a")
 	}
 	io.WriteString(v.out, b.String())
+	return complete
+}
+
+// bell reports whether the bell is to be rung for what is shown, which it is once
+// for each time that somebody asked.
+func (v *drawing) bell(d *desk) bool {
+	switch {
+	case d.view == viewAsk && !d.prompt.Silent && (d.prompt.SignIn != v.asked || d.prompt.Rings > v.rings):
+		v.asked, v.rings = d.prompt.SignIn, d.prompt.Rings
+		return true
+	case d.view == viewTest && d.test.ID != v.tested:
+		v.tested = d.test.ID
+		return true
+	}
+	return false
 }
 
 // begin takes the terminal over; the returned function gives it back.
@@ -79,13 +95,13 @@ func (v *drawing) begin(tty *os.File) (restore func(), err error) {
 type printout struct {
 	out   io.Writer
 	view  view
-	about string          // the sign-in of view
+	about string          // the sign-in or test prompt of view
 	codes map[string]bool // that were printed
 }
 
 func (v *printout) note(line string, _ time.Time) { fmt.Fprintln(v.out, line) }
 
-func (v *printout) draw(d *desk, now time.Time) {
+func (v *printout) draw(d *desk, now time.Time) (complete bool) {
 	for _, c := range d.codes {
 		if !v.codes[c.Prompt.SignIn] {
 			v.codes[c.Prompt.SignIn] = true
@@ -94,11 +110,17 @@ func (v *printout) draw(d *desk, now time.Time) {
 			fmt.Fprintln(v.out, "Never read this code to anyone who called you.")
 		}
 	}
-	if d.view == v.view && d.prompt.SignIn == v.about {
-		return
+	about := d.prompt.SignIn
+	if d.view == viewTest {
+		about = d.test.ID
 	}
-	v.view, v.about = d.view, d.prompt.SignIn
+	if d.view == v.view && about == v.about {
+		return true
+	}
+	v.view, v.about = d.view, about
 	switch d.view {
+	case viewTest:
+		printTest(v.out, d, now)
 	case viewAsk:
 		fmt.Fprintln(v.out, title(d.prompt))
 		for _, f := range fields(d.prompt) {
@@ -118,4 +140,5 @@ func (v *printout) draw(d *desk, now time.Time) {
 	case viewReason:
 		fmt.Fprintln(v.out, "Why? m (my mistake), n (this wasn't me), or Enter alone (don't say).")
 	}
+	return true
 }

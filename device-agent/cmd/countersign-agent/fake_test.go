@@ -65,6 +65,7 @@ type fakeServer struct {
 	stray    bool // WatchSignIn tells of another sign-in
 	others   []*pb.Device
 	notices  []*pb.Notice
+	delivery fakeDelivery
 }
 
 func newKey(t *testing.T) (*ecdsa.PrivateKey, string) {
@@ -86,6 +87,7 @@ func newFake(t *testing.T) *fakeServer {
 	f.key, f.keyID = newKey(t)
 	f.signer, _ = newKey(t)
 	f.record = 3
+	f.delivery.lifetime = 2 * time.Minute
 	cert, err := pin.Certificate(f.key, "server")
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +191,7 @@ func (f *fakeServer) trustedLocked() error {
 func (f *fakeServer) GetSelf(context.Context, *pb.GetSelfRequest) (*pb.GetSelfResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left, Notices: f.notices, Checkpoint: f.checkpoint()}, f.trustedLocked()
+	return &pb.GetSelfResponse{Device: copyOf(f.device), DeploymentId: deployment, ServerTime: timestamppb.New(time.Now().Add(f.offset)), RecoveryCodesLeft: f.left, Notices: f.notices, Checkpoint: f.checkpoint(), WebPushKey: f.delivery.key}, f.trustedLocked()
 }
 
 // checkpoint signs that the record has so many records; which they are, is a
@@ -222,13 +224,15 @@ func (f *fakeServer) ListDevices(context.Context, *pb.ListDevicesRequest) (*pb.L
 }
 
 func (f *fakeServer) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]) error {
+	f.change(func() { f.delivery.watching = true })
+	defer f.change(func() { f.delivery.watching = false })
 	for {
 		f.mu.Lock()
 		err := f.trustedLocked()
-		m := &pb.WatchPromptsResponse{Notices: f.notices, Checkpoint: f.checkpoint()}
+		m := &pb.WatchPromptsResponse{Notices: f.notices, Checkpoint: f.checkpoint(), Tests: f.testsLocked()}
 		switch f.signIn.GetState() {
 		case pb.SignInState_SIGN_IN_STATE_PENDING:
-			m.Prompts = []*pb.Prompt{{SignInId: f.signIn.Id, Document: f.document}}
+			m.Prompts = []*pb.Prompt{{SignInId: f.signIn.Id, Document: f.document, RingCount: f.delivery.rings}}
 		case pb.SignInState_SIGN_IN_STATE_APPROVED:
 			m.Codes = []*pb.OutstandingCode{{SignInId: f.signIn.Id, Document: f.document, Code: f.code, ExpireTime: f.signIn.ExpireTime}}
 		}
@@ -282,7 +286,10 @@ func (f *fakeServer) BeginSignIn(ctx context.Context, r *pb.BeginSignInRequest) 
 	f.change(func() {
 		f.code = fmt.Sprintf("%06d", now.UnixNano()%1e6)
 		f.signIn = &pb.SignIn{Id: id, Account: "ada", Application: "files", State: pb.SignInState_SIGN_IN_STATE_PENDING, Requester: r.GetRequester(), Message: r.GetMessage(),
-			TriesLeft: 5, ExpireTime: timestamppb.New(now.Add(5 * time.Minute)), TrustedDevices: 1, ConnectedDevices: 1}
+			TriesLeft: 5, ExpireTime: timestamppb.New(now.Add(5 * time.Minute)), TrustedDevices: 1, Delivery: &pb.DeliveryCounts{}}
+		if f.delivery.watching {
+			f.signIn.ConnectedDevices = 1
+		}
 		f.document = statement.Prompt{Account: "ada", Action: statement.ActionSignIn, Application: statement.Application{ID: "files", Name: "Files"},
 			Created: now.Unix(), Expires: now.Unix() + 300, Message: r.GetMessage(), Nonce: base64.RawURLEncoding.EncodeToString(nonce),
 			Requester: statement.Requester{Address: r.GetRequester().GetAddress(), Device: r.GetRequester().GetDevice(), Place: r.GetRequester().GetPlace(), Program: r.GetRequester().GetProgram()},

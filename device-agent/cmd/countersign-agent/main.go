@@ -74,6 +74,9 @@ type cli struct {
 	Recovery recoveryCodesCmd `cmd:"" name:"recovery-codes" help:"Say how many recovery codes are left, or make new ones."`
 	Unlock   unlockCmd        `cmd:"" help:"Have wrong codes, gaps and silences of this device's account forgotten."`
 	Devices  devicesCmd       `cmd:"" help:"List, rename, revoke and readmit the devices of this device's account."`
+	Test     testCmd          `cmd:"" help:"Send a test prompt to a device and tell how far it comes."`
+	SignIns  signInsCmd       `cmd:"" name:"sign-ins" help:"List the account's latest sign-ins, and where each arrived."`
+	Push     pushCmd          `cmd:"" help:"Have this device woken when it is not connected."`
 	Notices  noticesCmd       `cmd:"" help:"Show again what happened to the account lately."`
 	Record   recordCmd        `cmd:"" help:"Say whether the server's record is still what this device remembers of it."`
 	SignIn   signInCmd        `cmd:"" name:"sign-in" help:"Play the application and the device that signs in."`

@@ -131,6 +131,8 @@ func sentence(n *countersignv1.Notice, self string) string {
 		return "The server came back from an old backup, and " + by + " confirmed that this device still counts: " + device + ". If it was revoked before, or is not in your hands, revoke it: " + revokeCommand(n)
 	case "device.readmitted":
 		return "Not seen for 90 days, and readmitted by " + by + ": " + device + ". It can approve sign-ins again. If it is not in your hands, revoke it: " + revokeCommand(n)
+	case "device.push_died":
+		return "Nothing wakes this device any more: " + device + because + ". It is asked only while its agent runs there, until that registers again."
 	case "device.counter_reused":
 		return "Two programs seem to use the keys of one device: " + device + ". If it was not restored from a copy, somebody else has its keys: revoke it: " + revokeCommand(n)
 	case "recovery.codes_created":

@@ -112,7 +112,7 @@ func TestABarredDeviceSaysWhy(t *testing.T) {
 // program's, at any width.
 func TestA18HostileNotices(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	events := []string{"account.suspended", "account.resumed", "account.codes_closed", "account.source_silenced", "account.strangers_silenced", "account.unlocked", "recovery.codes_created", "recovery.codes_renewed", "recovery.code_used", "recovery.codes_voided", "device.confirmed", "device.enrolled", "device.renamed", "device.revoked", "device.readmitted", "device.counter_reused", "x\x1b[2J"}
+	events := []string{"account.suspended", "account.resumed", "account.codes_closed", "account.source_silenced", "account.strangers_silenced", "account.unlocked", "recovery.codes_created", "recovery.codes_renewed", "recovery.code_used", "recovery.codes_voided", "device.confirmed", "device.enrolled", "device.renamed", "device.revoked", "device.readmitted", "device.counter_reused", "device.push_died", "x\x1b[2J"}
 	for range 2_000 {
 		d := newDesk()
 		d.newsWait = true

@@ -27,13 +27,16 @@ In a terminal:
   a      Allow; then a code appears, to be typed where you sign in
   d      Don't Allow; or take an Allow back while its code is shown
   s      Show a request that did not ring
-  Enter  decides nothing; when nothing is asked, it takes notices for read
+  Enter  decides nothing; when nothing is asked, it takes notices for read and
+         puts a test prompt away
 
 Notices tell what happened to the account since this device last showed them: devices that came and went, and the like. They are shown once; notices shows them again.
 
+A test prompt says that it is one, and that there is nothing to allow. It shows that requests reach this device, comes behind all requests, and is put away with Enter; whoever asked for it sees how far it came. devices shows how a device is woken, and test sends one.
+
 A request does not ring if your account was asked too often lately, or if you said that such a request wasn't you. It waits behind the others, and can be answered like them.
 
-If standard input or output is no terminal, requests are printed line by line, and answers are read as lines: a or allow, d or deny, and after a denial m (my mistake), n (this wasn't me) or an empty line. A line is read only while something is asked, and one that was meant for a request that is gone is ignored, and said to be. A request that goes away is told as "withdrawn: …", a code as "code: 482 913".
+If standard input or output is no terminal, requests are printed line by line, and answers are read as lines: a or allow, d or deny, and after a denial m (my mistake), n (this wasn't me) or an empty line; an empty line also puts a test prompt away. A line is read only while something is asked, and one that was meant for a request that is gone is ignored, and said to be. A request that goes away is told as "withdrawn: …", a code as "code: 482 913".
 
 It goes on when the network or the server is away, and stops with exit code 3 if this device is not trusted any more.`
 }
@@ -46,14 +49,17 @@ type runner struct {
 	face  face
 	once  bool
 
-	screens chan agent.Screen // one slot: the newest
-	keys    chan key
-	results chan error
-	ask     chan struct{}      // a line is wanted; nil if keys are read instead
-	asked   bool               // a line is being waited for
-	lineFor string             // the sign-in whose prompt was shown when it was asked for, or ""
-	calloff context.CancelFunc // ends the sending of an answer
-	sending sync.WaitGroup
+	screens  chan agent.Screen // one slot: the newest
+	keys     chan key
+	results  chan error
+	ask      chan struct{}      // a line is wanted; nil if keys are read instead
+	asked    bool               // a line is being waited for
+	lineFor  string             // the sign-in whose prompt was shown when it was asked for, or ""
+	forTest  bool               // a test prompt was shown then
+	held     *key               // a script's line that was read beside a test prompt, for what comes next
+	complete bool               // all that must be seen is to be seen
+	calloff  context.CancelFunc // ends the sending of an answer
+	sending  sync.WaitGroup
 }
 
 // A key is what was typed.
@@ -124,6 +130,9 @@ func (r *runner) run(ctx context.Context, typed bool) error {
 	defer second.Stop()
 	for {
 		r.work(ctx, typed, time.Now())
+		if r.giveHeld(typed, time.Now()) {
+			continue
+		}
 		if r.once && r.desk.finished > 0 {
 			return nil
 		}
@@ -189,7 +198,18 @@ func (r *runner) work(ctx context.Context, typed bool, now time.Time) {
 		}
 		d.shown = nil
 	}
-	r.face.draw(d, now)
+	for _, id := range d.tests {
+		r.agent.TestSeen(id)
+	}
+	d.tests = nil
+	if r.complete = r.face.draw(d, now); r.complete {
+		switch d.view {
+		case viewAsk:
+			r.agent.PromptsShown(d.prompt.SignIn)
+		case viewTest:
+			r.agent.PromptsShown(d.test.ID)
+		}
+	}
 	r.wantLine(typed)
 }
 
@@ -197,11 +217,12 @@ func (r *runner) work(ctx context.Context, typed bool, now time.Time) {
 // a code, only a line that is typed is read: a script's line is meant for the
 // next prompt.
 func (r *runner) wantLine(typed bool) {
-	asks := r.desk.view == viewAsk || r.desk.view == viewReason || r.desk.view == viewCode && typed
-	if r.ask == nil || r.asked || r.desk.mute || !asks {
+	view := r.desk.view
+	asks := view == viewAsk || view == viewReason || view == viewTest || view == viewCode && typed
+	if r.ask == nil || r.asked || r.held != nil || r.desk.mute || !asks {
 		return
 	}
-	r.asked, r.lineFor = true, ""
+	r.asked, r.lineFor, r.forTest = true, "", view == viewTest
 	if r.desk.view == viewAsk {
 		r.lineFor = r.desk.prompt.SignIn
 	}
@@ -212,7 +233,7 @@ func (r *runner) wantLine(typed bool) {
 func (r *runner) take(k key, typed bool, now time.Time) {
 	d := r.desk
 	if !k.line {
-		if drawing, ok := r.face.(*drawing); ok && k.key == 'a' && !drawing.complete {
+		if k.key == 'a' && !r.complete {
 			return // what is allowed must have been on the screen
 		}
 		d.press(k.key, now)
@@ -223,6 +244,8 @@ func (r *runner) take(k key, typed bool, now time.Time) {
 	case k.end:
 		d.mute = true
 		d.tick(now)
+	case !typed && r.forTest && k.key != '\r' && d.view != viewAsk && d.view != viewReason:
+		r.held = &k
 	case r.lineFor != "" && (r.lineFor != d.prompt.SignIn || d.view != viewAsk):
 		d.say("ignored: the line was meant for a request that is gone")
 	case typed && now.Sub(d.since) < minLook:
@@ -230,6 +253,19 @@ func (r *runner) take(k key, typed bool, now time.Time) {
 	default:
 		d.choose(k.key, now)
 	}
+}
+
+// giveHeld gives the desk a line that was held back, when it asks for one. A script's
+// answer may have been written long before the request that it is meant for, and a
+// test prompt in between must not use it up.
+func (r *runner) giveHeld(typed bool, now time.Time) bool {
+	if r.held == nil || r.desk.view != viewAsk && r.desk.view != viewReason {
+		return false
+	}
+	k := *r.held
+	r.held, r.lineFor, r.forTest = nil, "", false
+	r.take(k, typed, now)
+	return true
 }
 
 // readKeys reads single keys from a terminal in raw mode. More than one byte at

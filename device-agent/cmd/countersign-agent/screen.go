@@ -104,6 +104,8 @@ func render(d *desk, width, height int, now time.Time, notes []string) (lines []
 		c.text(dim, fmt.Sprintf("This question goes away in %s.", left(d.until.Sub(now))))
 	case viewCode:
 		c.code(d, now)
+	case viewTest:
+		c.test(d, now)
 	}
 	c.waiting(d, now)
 	c.record(d)
@@ -211,6 +213,9 @@ func (c *canvas) ask(d *desk, now time.Time) {
 	if d.prompt.Silent {
 		c.text("", didNotRing)
 	}
+	if !d.again.IsZero() {
+		c.text(bold, "Asked again at "+d.again.Local().Format("15:04:05")+".")
+	}
 	c.blank()
 	for _, f := range fields(d.prompt) {
 		c.field(f)
@@ -259,7 +264,7 @@ func (c *canvas) waiting(d *desk, now time.Time) {
 		c.text(bold, "Code "+code.Group(other.Digits)+", good for "+left(other.ExpireTime.Sub(now))+":")
 		c.field(codeFor(other.Prompt))
 	}
-	if n := d.more(now); n > 0 && d.view != viewIdle {
+	if n := d.more(now); n > 0 && d.view != viewIdle && d.view != viewTest {
 		c.blank()
 		c.text("", moreWaiting(n))
 	}

@@ -37,7 +37,7 @@ type signInCmd struct {
 func (signInCmd) Help() string {
 	return `The credentials are what  countersign-server app add ID --json  printed. They are a secret; keep them in a file of mode 600.
 
-It begins a sign-in, waits for the approval on a trusted device, asks for the code, has it verified, checks the receipt, and prints the grant's claims. The last line is "signed in as ACCOUNT".
+It begins a sign-in, waits for the approval on a trusted device and says how far the request has come meanwhile, asks for the code, has it verified, checks the receipt, and prints the grant's claims. The last line is "signed in as ACCOUNT".
 
 A denial by accident is not the end: with --after-denial it goes on asking, and takes a code that  countersign-agent code  shows on a trusted device, until the request expires, unless the application's policy makes a denial final.
 
@@ -70,6 +70,7 @@ type visit struct {
 	client      pb.SignInServiceClient
 	credentials credentials
 	signIn      *pb.SignIn
+	asking      asking
 }
 
 // patience is how long an unreachable server is called again.
@@ -155,6 +156,7 @@ func (v *visit) begin(ctx context.Context) error {
 	}
 	fmt.Fprintf(v.out, "sign-in: %s\n", v.signIn.GetId())
 	fmt.Fprintf(v.out, "asked: %d of %d trusted devices are connected\n", v.signIn.GetConnectedDevices(), v.signIn.GetTrustedDevices())
+	v.tellDelivery()
 	if silent := v.signIn.GetSilent(); silent != "" {
 		v.env.say(v.out, "not rung: %s. Look at the agent on a trusted device, where the request is waiting, or get a code there:  %s code\n", silences[silent], program)
 	}
@@ -207,12 +209,23 @@ func (v *visit) watch(ctx context.Context, state pb.SignInState) error {
 			if v.signIn.GetState() != state {
 				return nil
 			}
+			v.tellDelivery()
 		}
 	}
 	if err := agent.Persist(ctx, stream); err != nil {
 		return refusal(err)
 	}
 	return other
+}
+
+// tellDelivery says how far the request has come, so that nobody waits in the dark.
+func (v *visit) tellDelivery() {
+	if v.signIn.GetState() != pb.SignInState_SIGN_IN_STATE_PENDING {
+		return
+	}
+	if line := v.asking.line(v.signIn); line != "" {
+		v.env.say(v.out, "%s\n", line)
+	}
 }
 
 // over says why there is no code to type in a state, if there is none.

@@ -28,38 +28,41 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit code 0 means that this device is trusted, that the server could be reached just now, and that the account is not suspended. Otherwise standard error says in one line what is wrong and what to do.
 
-With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "offline_codes" (whether it can make them), "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "records", "records_time" (how many records the server's record had when this device last saw it in order, and when), "record_problem", "notices" (how many were not shown yet), "problem"}`
+With --json: {"directory", "phase" ("none", "enrolling", "asking", "recovering" or "trusted"), "account", "server", "server_key" (its key id), "server_fingerprint" (the same in words), "device", "fingerprint", "name", "kind", "key_storage", "encrypted", "offline_codes" (whether it can make them), "reachable", "trusted", "suspended", "recovery_codes_left", "clock_offset" (seconds this device's clock is ahead), "records", "records_time" (how many records the server's record had when this device last saw it in order, and when), "record_problem", "notices" (how many were not shown yet), "last_reached" (when this device last had a request or a test prompt), "push", "problem"}. ` + pushHelp + `.`
 }
 
 // A report is all that status says.
 type report struct {
-	Directory   string `json:"directory"`
-	Phase       string `json:"phase"`
-	Account     string `json:"account"`
-	Server      string `json:"server"`
-	ServerKey   string `json:"server_key"`
-	ServerWords string `json:"server_fingerprint"`
-	Device      string `json:"device"`
-	Fingerprint string `json:"fingerprint"`
-	Name        string `json:"name"`
-	Kind        string `json:"kind"`
-	KeyStorage  string `json:"key_storage"`
-	Encrypted   bool   `json:"encrypted"`
-	Offline     bool   `json:"offline_codes"`
-	Reachable   bool   `json:"reachable"`
-	Trusted     bool   `json:"trusted"`
-	Suspended   bool   `json:"suspended"`
-	CodesLeft   int32  `json:"recovery_codes_left"`
-	ClockOffset int64  `json:"clock_offset"`
-	Records     uint64 `json:"records"`
-	RecordsTime int64  `json:"records_time"`
-	RecordWrong string `json:"record_problem"`
-	Notices     int    `json:"notices"`
-	Problem     string `json:"problem"`
+	Directory   string   `json:"directory"`
+	Phase       string   `json:"phase"`
+	Account     string   `json:"account"`
+	Server      string   `json:"server"`
+	ServerKey   string   `json:"server_key"`
+	ServerWords string   `json:"server_fingerprint"`
+	Device      string   `json:"device"`
+	Fingerprint string   `json:"fingerprint"`
+	Name        string   `json:"name"`
+	Kind        string   `json:"kind"`
+	KeyStorage  string   `json:"key_storage"`
+	Encrypted   bool     `json:"encrypted"`
+	Offline     bool     `json:"offline_codes"`
+	Reachable   bool     `json:"reachable"`
+	Trusted     bool     `json:"trusted"`
+	Suspended   bool     `json:"suspended"`
+	CodesLeft   int32    `json:"recovery_codes_left"`
+	ClockOffset int64    `json:"clock_offset"`
+	Records     uint64   `json:"records"`
+	RecordsTime int64    `json:"records_time"`
+	RecordWrong string   `json:"record_problem"`
+	Notices     int      `json:"notices"`
+	Reached     int64    `json:"last_reached"`
+	Push        pushJSON `json:"push"`
+	Problem     string   `json:"problem"`
 
 	opened bool // the keys, so that it is known what they can do
 	agent  *agent.Agent
 	news   []*countersignv1.Notice
+	device *countersignv1.Device
 }
 
 // Run reports on this device.
@@ -114,6 +117,8 @@ func (r *report) look(ctx context.Context, env *environment) error {
 	r.Reachable = true
 	r.agent, r.news = a, a.NewNotices(self.GetNotices())
 	r.Notices = len(r.news)
+	r.device = self.GetDevice()
+	r.Reached, r.Push = unix(r.device.GetLastReachedTime()), newPushJSON(r.device.GetPush())
 	r.Trusted = self.GetDevice().GetState() == countersignv1.DeviceState_DEVICE_STATE_TRUSTED
 	r.Suspended = self.GetAccountSuspended()
 	r.CodesLeft = self.GetRecoveryCodesLeft()
@@ -172,6 +177,8 @@ func (r *report) print(env *environment) error {
 	if r.Trusted {
 		line("trusted", "yes")
 		line("account suspended", map[bool]string{true: "yes", false: "no"}[r.Suspended])
+		line("last reached", reachedLine(r.device))
+		line("woken by", wokenLine(r.device.GetPush()))
 		line("recovery codes", env.codesLeftLine(r.CodesLeft))
 		line("clock", clockLine(r.ClockOffset))
 	}

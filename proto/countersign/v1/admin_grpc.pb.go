@@ -157,7 +157,8 @@ type AdminServiceClient interface {
 	// takes, as DeviceService.TestDevice does.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED,
-	// DEVICE_REVOKED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
+	// DEVICE_REVOKED, DEVICE_WAITING, DEVICE_DORMANT, DEVICE_UNCONFIRMED,
+	// STORAGE_LOW, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	TestAccountDevice(ctx context.Context, in *TestAccountDeviceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TestAccountDeviceResponse], error)
@@ -624,7 +625,8 @@ type AdminServiceServer interface {
 	// takes, as DeviceService.TestDevice does.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, NO_SUCH_DEVICE, ACCOUNT_SUSPENDED,
-	// DEVICE_REVOKED, STORAGE_LOW, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
+	// DEVICE_REVOKED, DEVICE_WAITING, DEVICE_DORMANT, DEVICE_UNCONFIRMED,
+	// STORAGE_LOW, SLOW_READER, SHUTTING_DOWN, STORE_FAILED.
 	//
 	// The caller must be an administrator.
 	TestAccountDevice(*TestAccountDeviceRequest, grpc.ServerStreamingServer[TestAccountDeviceResponse]) error

@@ -130,7 +130,8 @@ type DeviceServiceClient interface {
 	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
 	// ReportPrompts tells the server how far prompts have come on the caller, so
 	// that whoever waits knows whether they arrived. A report about what is not
-	// pending any more, or never was, is taken and says nothing.
+	// pending any more, or never was, is taken and says nothing. A device may call
+	// it 120 times in a minute, with 1 to 32 reports each.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -157,8 +158,10 @@ type DeviceServiceClient interface {
 	// The caller must be a trusted device.
 	ListRecentSignIns(ctx context.Context, in *ListRecentSignInsRequest, opts ...grpc.CallOption) (*ListRecentSignInsResponse, error)
 	// UpdateDevice changes what the caller's own record says of it: its name, how
-	// it is woken, or both. A device may do so 30 times in an hour; and, counted
-	// apart, have 30 calls of CreateCode, CreateRecoveryCodes and Unlock.
+	// it is woken, or both. Each change, and each call of TestDevice, is one of 30
+	// that a device has in an hour; and, counted apart, it has 30 calls of
+	// CreateCode, CreateRecoveryCodes and Unlock. Registering the address that is
+	// registered already changes nothing.
 	//
 	// Errors: INVALID_FIELD, PUSH_NOT_CONFIGURED, DEVICE_UNKNOWN, DEVICE_REVOKED,
 	// RATE_LIMITED, STORAGE_LOW, STORE_FAILED.
@@ -444,7 +447,8 @@ type DeviceServiceServer interface {
 	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
 	// ReportPrompts tells the server how far prompts have come on the caller, so
 	// that whoever waits knows whether they arrived. A report about what is not
-	// pending any more, or never was, is taken and says nothing.
+	// pending any more, or never was, is taken and says nothing. A device may call
+	// it 120 times in a minute, with 1 to 32 reports each.
 	//
 	// Errors: INVALID_FIELD, DEVICE_UNKNOWN, DEVICE_REVOKED, RATE_LIMITED,
 	// STORE_FAILED.
@@ -471,8 +475,10 @@ type DeviceServiceServer interface {
 	// The caller must be a trusted device.
 	ListRecentSignIns(context.Context, *ListRecentSignInsRequest) (*ListRecentSignInsResponse, error)
 	// UpdateDevice changes what the caller's own record says of it: its name, how
-	// it is woken, or both. A device may do so 30 times in an hour; and, counted
-	// apart, have 30 calls of CreateCode, CreateRecoveryCodes and Unlock.
+	// it is woken, or both. Each change, and each call of TestDevice, is one of 30
+	// that a device has in an hour; and, counted apart, it has 30 calls of
+	// CreateCode, CreateRecoveryCodes and Unlock. Registering the address that is
+	// registered already changes nothing.
 	//
 	// Errors: INVALID_FIELD, PUSH_NOT_CONFIGURED, DEVICE_UNKNOWN, DEVICE_REVOKED,
 	// RATE_LIMITED, STORAGE_LOW, STORE_FAILED.

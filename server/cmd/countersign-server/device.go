@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,26 +13,28 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "waiting", "dormant", "unconfirmed" or "revoked", "enrolled", "enrolled_by", "trusted_from" (if it had to wait), "last_seen", "connected", "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
+const deviceHelp = `With --json: {"id", "account", "name", "kind", "key_storage", "approval_key_id", "state": "trusted", "waiting", "dormant", "unconfirmed" or "revoked", "enrolled", "enrolled_by", "trusted_from" (if it had to wait), "last_seen", "last_reached", "connected", "push": {"service": "apns" or "web_push", "host", "registered", "accepted", "failed", "failure", "dead"}, "readmitted", "readmitted_by", "revoked", "revoked_by", "revoke_reason"}; what is not known is left out.`
 
 type deviceJSON struct {
-	ID            string `json:"id"`
-	Account       string `json:"account"`
-	Name          string `json:"name"`
-	Kind          string `json:"kind"`
-	KeyStorage    string `json:"key_storage"`
-	ApprovalKeyID string `json:"approval_key_id"`
-	State         string `json:"state"`
-	Enrolled      int64  `json:"enrolled"`
-	EnrolledBy    string `json:"enrolled_by"`
-	TrustedFrom   int64  `json:"trusted_from,omitempty"`
-	LastSeen      int64  `json:"last_seen,omitempty"`
-	Connected     bool   `json:"connected"`
-	Readmitted    int64  `json:"readmitted,omitempty"`
-	ReadmittedBy  string `json:"readmitted_by,omitempty"`
-	Revoked       int64  `json:"revoked,omitempty"`
-	RevokedBy     string `json:"revoked_by,omitempty"`
-	RevokeReason  string `json:"revoke_reason,omitempty"`
+	ID            string    `json:"id"`
+	Account       string    `json:"account"`
+	Name          string    `json:"name"`
+	Kind          string    `json:"kind"`
+	KeyStorage    string    `json:"key_storage"`
+	ApprovalKeyID string    `json:"approval_key_id"`
+	State         string    `json:"state"`
+	Enrolled      int64     `json:"enrolled"`
+	EnrolledBy    string    `json:"enrolled_by"`
+	TrustedFrom   int64     `json:"trusted_from,omitempty"`
+	LastSeen      int64     `json:"last_seen,omitempty"`
+	LastReached   int64     `json:"last_reached,omitempty"`
+	Connected     bool      `json:"connected"`
+	Push          *pushJSON `json:"push,omitempty"`
+	Readmitted    int64     `json:"readmitted,omitempty"`
+	ReadmittedBy  string    `json:"readmitted_by,omitempty"`
+	Revoked       int64     `json:"revoked,omitempty"`
+	RevokedBy     string    `json:"revoked_by,omitempty"`
+	RevokeReason  string    `json:"revoke_reason,omitempty"`
 }
 
 func deviceObject(d *pb.Device) deviceJSON {
@@ -47,7 +50,9 @@ func deviceObject(d *pb.Device) deviceJSON {
 		EnrolledBy:    d.GetEnrolledBy(),
 		TrustedFrom:   unix(d.GetTrustTime()),
 		LastSeen:      unix(d.GetLastSeenTime()),
+		LastReached:   unix(d.GetLastReachedTime()),
 		Connected:     d.GetConnected(),
+		Push:          pushObject(d.GetPush()),
 		Readmitted:    unix(d.GetReadmitTime()),
 		ReadmittedBy:  d.GetReadmittedBy(),
 		Revoked:       unix(d.GetRevokeTime()),
@@ -103,6 +108,10 @@ func listDevice(env *environment, d *pb.Device, all []*pb.Device) {
 		line("readmitted", local(d.GetReadmitTime())+", by "+byName(d.GetReadmittedBy(), all))
 	}
 	line("last seen", lastSeen(d))
+	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
+		line("last reached", cmp.Or(local(d.GetLastReachedTime()), "never"))
+		line("push", pushWords(d.GetPush()))
+	}
 	line("keys in", safe(d.GetKeyStorage()))
 	if d.GetState() == pb.DeviceState_DEVICE_STATE_REVOKED {
 		why := ""
@@ -216,6 +225,10 @@ func showDevice(env *environment, d *pb.Device, all []*pb.Device) error {
 	s.line("Readmitted", local(d.GetReadmitTime()))
 	s.line("Readmitted by", byName(d.GetReadmittedBy(), all))
 	s.line("Last seen", lastSeen(d))
+	if d.GetState() != pb.DeviceState_DEVICE_STATE_REVOKED {
+		s.line("Last reached", cmp.Or(local(d.GetLastReachedTime()), "never: it has not said yet that a prompt came"))
+		showPush(s, d.GetPush())
+	}
 	s.line("Revoked", local(d.GetRevokeTime()))
 	s.line("Revoked by", byName(d.GetRevokedBy(), all))
 	s.line("Reason", quoted(d.GetRevokeReason()))

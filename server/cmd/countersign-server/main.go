@@ -59,9 +59,10 @@ type cli struct {
 	Device struct {
 		List    deviceListCmd    `cmd:"" help:"List the devices of an account, revoked ones too."`
 		Show    deviceShowCmd    `cmd:"" help:"Show one device."`
+		Test    deviceTestCmd    `cmd:"" help:"Send a test prompt to a device and see each step that it takes."`
 		Revoke  deviceRevokeCmd  `cmd:"" help:"End the trust in a device, in all of an account, or in the older ones, at once and for good."`
 		Readmit deviceReadmitCmd `cmd:"" help:"Let a device count again that was not seen for 90 days."`
-	} `cmd:"" help:"Trusted devices: list, show, revoke, readmit."`
+	} `cmd:"" help:"Trusted devices: list, show, test, revoke, readmit."`
 
 	App struct {
 		Add    appAddCmd    `cmd:"" help:"Register an application and show its token."`
@@ -87,7 +88,7 @@ type cli struct {
 		JWKS keysJWKSCmd `cmd:"" name:"jwks" help:"Print the public keys that verify grants, as a JWK Set."`
 	} `cmd:"" help:"The server's public keys: jwks."`
 
-	Status statusCmd `cmd:"" help:"Show how the server is: its disk, its clock, and whether it was restored."`
+	Status statusCmd `cmd:"" help:"Show how the server is: its disk, its clock, its push services, and whether it was restored."`
 
 	Restore struct {
 		From    restoreFromCmd    `cmd:"" default:"withargs" help:"Put a backup in the place of the database, while no server runs."`

@@ -131,6 +131,7 @@ func serve(ctx context.Context, s settings, out, logOut io.Writer) error {
 	defer beside.Wait()
 	defer cancel(nil)
 	beside.Go(func() { (&housekeeping{broker: broker, store: store, disk: room, log: log}).run(ctx) })
+	beside.Go(func() { broker.KeepWaking(ctx) })
 	say("ready, listening on " + public.Addr().String())
 	if err := srv.Serve(ctx, public, admin); err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
-const signInHelp = `{"id", "account", "application", "state": "pending", "approved", "verified", "denied", "expired" or "cancelled", "requester": {"address", "place", "device", "program"}, "message", "begun", "ends", "tries_left", "decided_by", "deny_reason", "cancel_cause", "lane", "silent"}; what is not known is left out.`
+const signInHelp = `{"id", "account", "application", "state": "pending", "approved", "verified", "denied", "expired" or "cancelled", "requester": {"address", "place", "device", "program"}, "message", "begun", "ends", "tries_left", "decided_by", "deny_reason", "cancel_cause", "lane", "silent", "rung"}; what is not known is left out.`
 
 type requesterJSON struct {
 	Address string `json:"address"`
@@ -32,6 +32,7 @@ type signInJSON struct {
 	CancelCause string        `json:"cancel_cause,omitempty"`
 	Lane        string        `json:"lane"`
 	Silent      string        `json:"silent,omitempty"`
+	Rung        int64         `json:"rung,omitempty"`
 }
 
 func signInObject(s *pb.SignIn) signInJSON {
@@ -52,6 +53,7 @@ func signInObject(s *pb.SignIn) signInJSON {
 		CancelCause: s.GetCancelCause(),
 		Lane:        s.GetLane(),
 		Silent:      s.GetSilent(),
+		Rung:        unix(s.GetRingTime()),
 	}
 }
 
@@ -125,7 +127,9 @@ type signInShowCmd struct {
 func (signInShowCmd) Help() string {
 	return `The record holds what the deciding device signed, which includes what was on its screen, byte for byte. Only --json prints these statements.
 
-With --json: "records", each as audit list prints it, and ` + signInHelp
+It says, too, how far the sign-in came on each device that it was for, which is kept for 30 days.
+
+With --json: "records", each as audit list prints it, "deliveries": [{"device", "name", "stage": "not_connected", "push_refused", "pushed", "connected", "received", "shown" or "answered", "pushed", "push_failed", "push_failure", "received", "shown", "answered"}], and ` + signInHelp
 }
 
 // Run shows a sign-in.
@@ -138,12 +142,14 @@ func (c *signInShowCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(struct {
 				signInJSON
-				Records []recordJSON `json:"records"`
-			}{signInObject(resp.GetSignIn()), recordObjects(resp.GetRecords())})
+				Deliveries []deliveryJSON `json:"deliveries"`
+				Records    []recordJSON   `json:"records"`
+			}{signInObject(resp.GetSignIn()), deliveryObjects(resp.GetDeliveries()), recordObjects(resp.GetRecords())})
 		}
 		if err := showSignIn(env, resp.GetSignIn()); err != nil {
 			return err
 		}
+		listDeliveries(env, resp.GetDeliveries())
 		fmt.Fprintln(env.out)
 		return listRecords(env, resp.GetRecords())
 	})
@@ -173,6 +179,7 @@ func showSignIn(env *environment, signIn *pb.SignIn) error {
 	s.line("Program", quoted(r.GetProgram()))
 	s.line("Message", quoted(signIn.GetMessage()))
 	s.line("Requester", safe(signIn.GetLane()))
+	s.line("Last rang", local(signIn.GetRingTime()))
 	s.line("Rang nobody because of", silence(signIn.GetSilent()))
 	s.line("Decided by device", short(signIn.GetDecidedBy()))
 	s.line("Reason of the denial", safe(signIn.GetDenyReason()))

@@ -11,7 +11,7 @@ type statusCmd struct{ jsonFlag }
 
 // Help implements [kong.HelpProvider].
 func (statusCmd) Help() string {
-	return `With --json: {"version", "deployment", "address", "server_key", "started", "connected_devices", "restored" (0 if never), "storage_low", "free_bytes", "ballast", "clock_ahead" (seconds that the server's time is ahead of the machine's clock)}`
+	return `With --json: {"version", "deployment", "address", "server_key", "started", "connected_devices", "restored" (0 if never), "storage_low", "free_bytes", "ballast", "clock_ahead" (seconds that the server's time is ahead of the machine's clock), "push_services": [{"service": "apns" or "web_push", "trouble", "since"}] ("trouble" is left out while nothing is known to be wrong)}`
 }
 
 // Run shows how the server is.
@@ -26,7 +26,7 @@ func (c *statusCmd) Run(env *environment) error {
 				"version": s.GetVersion(), "deployment": s.GetDeploymentId(), "address": s.GetPublicAddress(),
 				"server_key": s.GetServerKeyId(), "started": unix(s.GetStartTime()), "connected_devices": s.GetConnectedDevices(),
 				"restored": unix(s.GetRestoreTime()), "storage_low": s.GetStorageLow(), "free_bytes": s.GetFreeBytes(),
-				"ballast": s.GetBallast(), "clock_ahead": int64(s.GetClockAhead().AsDuration().Seconds()),
+				"ballast": s.GetBallast(), "clock_ahead": int64(s.GetClockAhead().AsDuration().Seconds()), "push_services": pushServiceObjects(s.GetPushServices()),
 			})
 		}
 		sheet := newSheet(env.out)
@@ -37,6 +37,12 @@ func (c *statusCmd) Run(env *environment) error {
 		sheet.line("Started", local(s.GetStartTime()))
 		sheet.line("Connected devices", fmt.Sprint(s.GetConnectedDevices()))
 		sheet.line("Disk", diskWords(s))
+		for _, p := range s.GetPushServices() {
+			sheet.line("Push by "+serviceWords(p.GetService()), pushServiceWords(p))
+		}
+		if len(s.GetPushServices()) == 0 {
+			sheet.line("Push", "no service is configured: only devices that are connected are rung")
+		}
 		if ahead := s.GetClockAhead().AsDuration(); ahead > 0 {
 			sheet.line("Clock", inWordsDuration(ahead)+" ahead of this machine's, which was set back")
 		}
