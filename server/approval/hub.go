@@ -3,6 +3,7 @@ package approval
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // hub is a doorbell and holds no news: after a commit it rings whoever watches
@@ -22,6 +23,8 @@ type Watch struct {
 	replaced chan struct{} // closed when a newer Watch of the device took over
 
 	device, signIn string // one of them is set
+
+	timer *time.Timer // of WaitFor; nil before the first
 }
 
 var errReplaced = refuse(ReasonStreamReplaced, "This device's key is in use in another program. If you started a second agent, stop one of them. If not, somebody has a copy of the key: revoke the device.")
@@ -57,7 +60,21 @@ func (h *hub) watchSignIn(id string) *Watch {
 // or Wait last returned nil. It returns an [Error] with ReasonStreamReplaced
 // when a newer Watch of the same device was opened, and ctx.Err() when ctx
 // ends.
-func (w *Watch) Wait(ctx context.Context) error {
+func (w *Watch) Wait(ctx context.Context) error { return w.wait(ctx, nil) }
+
+// WaitFor is Wait for no longer than d: after that it returns nil, too. One
+// goroutine calls it.
+func (w *Watch) WaitFor(ctx context.Context, d time.Duration) error {
+	if w.timer == nil {
+		w.timer = time.NewTimer(d)
+	} else {
+		w.timer.Reset(d)
+	}
+	defer w.timer.Stop()
+	return w.wait(ctx, w.timer.C)
+}
+
+func (w *Watch) wait(ctx context.Context, over <-chan time.Time) error {
 	select {
 	case <-w.replaced:
 		return errReplaced
@@ -67,6 +84,8 @@ func (w *Watch) Wait(ctx context.Context) error {
 	case <-w.replaced:
 		return errReplaced
 	case <-w.bell:
+		return nil
+	case <-over:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -37,6 +37,11 @@ type cloner[T any] interface{ clone() *T }
 func (d *Device) clone() *Device {
 	c := *d
 	c.Stale.Noted, c.Calls, c.Renames = slices.Clone(d.Stale.Noted), slices.Clone(d.Calls), slices.Clone(d.Renames)
+	if d.Push != nil {
+		push := *d.Push
+		push.Address.P256DH, push.Address.Auth = bytes.Clone(push.Address.P256DH), bytes.Clone(push.Address.Auth)
+		c.Push = &push
+	}
 	return &c
 }
 
