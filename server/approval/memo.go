@@ -25,7 +25,7 @@ type memory struct {
 }
 
 // memoBytes bounds a memo. What is decoded takes about as much again.
-const memoBytes = 4 << 20
+const memoBytes = 8 << 20
 
 var memories = memo{of: map[memoKey]memory{}}
 
