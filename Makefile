@@ -3,6 +3,7 @@
 # make install-desktop  that into ~/.local, with its icon and its links
 # make demo     one sign-in from beginning to end
 # make test     every test
+# make bench    what it does beside what the machine can do; BENCH=name for one
 # make check    all that must be green before a change is merged
 
 SHELL := /bin/bash
@@ -22,7 +23,7 @@ GO_DIRS := $(wildcard server device-agent internal proto)
 
 DESKTOP := device-agent/desktop
 
-.PHONY: build desktop install-desktop demo test test-desktop check generate fmt fuzz \
+.PHONY: build desktop install-desktop demo bench test test-desktop check generate fmt fuzz \
 	check-generated check-format check-vet check-staticcheck check-proto test-packages desktop-packages desktop-test-packages
 
 build:
@@ -45,6 +46,15 @@ install-desktop:
 
 demo: build
 	@go build -o .tools/demo ./internal/demo && .tools/demo
+
+# Fifteen minutes for all, on a machine that does nothing else. PICTURES=dir draws
+# pictures, too, and STORE=dir puts the databases on another disk.
+BENCH :=
+PICTURES :=
+STORE :=
+
+bench: build
+	@go build -o .tools/bench ./internal/bench && .tools/bench -bench "$(BENCH)" -pictures "$(PICTURES)" -dir "$(STORE)"
 
 test: test-packages
 	go test -race -shuffle=on -timeout=15m ./...

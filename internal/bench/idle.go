@@ -33,7 +33,7 @@ func benchIdle(ctx context.Context, s *stage) error {
 			return err
 		}
 		s.endAll()
-		bare, target, err := s.bare(ctx, collecting)
+		bare, target, err := s.bare(ctx, small, collecting)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (s *stage) perAgent(ctx context.Context, p *process, connect func() error) 
 
 // settled returns the memory of a process once it does not shrink any more.
 func (s *stage) settled(ctx context.Context, p *process) (float64, error) {
-	pause := min(settle, 10*s.sizes.measure)
+	pause := min(settle, 2*s.sizes.measure)
 	last := 0.0
 	for {
 		select {

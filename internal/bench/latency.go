@@ -17,7 +17,7 @@ const latencyRate = 20
 // device has its prompt, while thousands of others are connected: at rest, and
 // at rising rates.
 func benchLatency(ctx context.Context, s *stage) error {
-	p, err := s.pair(ctx, 0, s.sizes.crowd)
+	p, err := s.pair(ctx, small, 0, s.sizes.crowd)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func benchLatency(ctx context.Context, s *stage) error {
 
 	chart := newChart("Latency under load", "sign-ins begun in a second", "ms until a device has the prompt")
 	for _, rate := range s.sizes.rates {
-		p50, p99, err := measure(rate, max(s.sizes.samples/2, rate*3), 1)
+		p50, p99, err := measure(rate, max(int(float64(rate)*s.sizes.measure.Seconds()), 1), 1)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func benchLatency(ctx context.Context, s *stage) error {
 // benchFanout measures how long it takes until the last of many devices of one
 // account has the prompt.
 func benchFanout(ctx context.Context, s *stage) error {
-	p, err := s.pair(ctx, s.sizes.accounts*devicesPerAccount, s.sizes.fanDevices)
+	p, err := s.pair(ctx, fan, s.sizes.accounts*devicesPerAccount, s.sizes.fanDevices)
 	if err != nil {
 		return err
 	}

@@ -54,12 +54,12 @@ type side struct {
 }
 
 // pair starts both and connects the given devices to each.
-func (s *stage) pair(ctx context.Context, first, count int) (p pair, err error) {
+func (s *stage) pair(ctx context.Context, samples func(crowd) Samples, first, count int) (p pair, err error) {
 	srv, err := s.fresh(ctx)
 	if err != nil {
 		return pair{}, err
 	}
-	bare, target, err := s.bare(ctx)
+	bare, target, err := s.bare(ctx, samples)
 	if err != nil {
 		return pair{}, err
 	}

@@ -35,18 +35,21 @@ func tie(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// residentMemory returns how many bytes of a process are in memory.
+// residentMemory returns how many bytes of a process are in memory that are its
+// own. Pages of files that it has mapped are the system's, which takes them back
+// when others need the memory.
 func residentMemory(pid int) (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	fields := bytes.Fields(b)
-	if len(fields) < 2 {
-		return 0, errors.New("statm has another form")
+	for line := range strings.Lines(string(b)) {
+		if words := strings.Fields(line); len(words) == 3 && words[0] == "RssAnon:" && words[2] == "kB" {
+			kib, err := strconv.ParseFloat(words[1], 64)
+			return kib * 1024, err
+		}
 	}
-	pages, err := strconv.ParseFloat(string(fields[1]), 64)
-	return pages * float64(os.Getpagesize()), err
+	return 0, errors.New("status does not say RssAnon")
 }
 
 // processorTime returns how long a process has used processors so far.

@@ -59,10 +59,10 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "a directory for the stores, on the disk that is to be measured; the system's temporary one if empty")
 	flag.StringVar(&o.home, "home", "", "a directory to keep the enrolled devices in from one run to the next; it must be new or such a one, of the same sizes and program")
 	flag.StringVar(&o.profile, "profile", "", "a directory to keep CPU profiles in, where a role can make them; none if empty")
-	small := flag.Bool("small", false, "do everything a few times only, to see whether it works")
+	try := flag.Bool("small", false, "do everything a few times only, to see whether it works")
 	flag.Parse()
 	o.sizes, o.out = full, os.Stdout
-	if *small {
+	if *try {
 		o.sizes = tiny
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

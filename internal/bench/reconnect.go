@@ -11,7 +11,7 @@ import (
 // benchReconnect measures what it costs the server when many agents lose their
 // connections at once and come back.
 func benchReconnect(ctx context.Context, s *stage) error {
-	p, err := s.pair(ctx, 0, s.sizes.reconnect)
+	p, err := s.pair(ctx, small, 0, s.sizes.reconnect)
 	if err != nil {
 		return err
 	}

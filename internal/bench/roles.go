@@ -179,12 +179,18 @@ func tell(ctx context.Context, p *process, method string, args any) error {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// endGrace is how long a process may take to end by itself.
-const endGrace = 10 * time.Second
+// How long a server and a role may take to end by themselves. A role has nothing
+// to lose.
+const (
+	serverGrace = 10 * time.Second
+	roleGrace   = time.Second
+)
 
 // end ends the process and waits for it.
 func (p *process) end() {
+	grace := serverGrace
 	if p.rpc != nil {
+		grace = roleGrace
 		p.rpc.Close()
 		go p.wait()
 	} else {
@@ -192,7 +198,7 @@ func (p *process) end() {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(endGrace):
+	case <-time.After(grace):
 		p.cmd.Process.Kill()
 		<-p.done
 	}

@@ -12,7 +12,7 @@ func benchSignIn(ctx context.Context, s *stage) error {
 	for _, n := range s.sizes.inFlight {
 		most = max(most, n)
 	}
-	p, err := s.pair(ctx, 0, most*devicesPerAccount)
+	p, err := s.pair(ctx, small, 0, most*devicesPerAccount)
 	if err != nil {
 		return err
 	}

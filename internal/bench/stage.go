@@ -41,6 +41,7 @@ type stage struct {
 type crowd struct {
 	Token   string  // of the application
 	Samples Samples // messages of one sign-in
+	Fan     Samples // likewise, in fanAccount: more has happened there, and its devices are told of it
 }
 
 // Target is a server that agents and applications can call.
@@ -210,21 +211,24 @@ func (s *stage) enrollCrowd(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if s.crowd.Samples, err = s.sample(ctx, srv); err != nil {
+	if s.crowd.Samples, err = s.sample(ctx, srv, accountName(0), 0, devicesPerAccount); err != nil {
 		return fmt.Errorf("one sign-in: %w", err)
+	}
+	if s.crowd.Fan, err = s.sample(ctx, srv, fanAccount, s.sizes.accounts*devicesPerAccount, s.sizes.fanDevices); err != nil {
+		return fmt.Errorf("one sign-in with many devices: %w", err)
 	}
 	srv.conn.Close()
 	s.endAll()
 	return nil
 }
 
-// sample plays one sign-in and returns its messages.
-func (s *stage) sample(ctx context.Context, srv *server) (Samples, error) {
-	l, err := s.load(ctx, srv.Target, 0, devicesPerAccount)
+// sample plays sign-ins of an account and returns the messages of the last one.
+func (s *stage) sample(ctx context.Context, srv *server, account string, first, devices int) (Samples, error) {
+	l, err := s.load(ctx, srv.Target, first, devices)
 	if err != nil {
 		return Samples{}, err
 	}
-	if _, err := l.cycles(ctx, CyclesArgs{Accounts: 1, Cycles: 2}); err != nil {
+	if _, err := l.cycles(ctx, CyclesArgs{Accounts: 1, Account: account, Cycles: 2}); err != nil {
 		return Samples{}, err
 	}
 	seen, err := ask[Samples](ctx, l.agents, "Samples", None{})
@@ -287,8 +291,9 @@ func copyFile(to, from string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// bare starts the limit: a gRPC server without logic.
-func (s *stage) bare(ctx context.Context, env ...string) (*process, Target, error) {
+// bare starts the limit: a gRPC server without logic, that answers with these
+// messages.
+func (s *stage) bare(ctx context.Context, samples func(crowd) Samples, env ...string) (*process, Target, error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, Target{}, err
 	}
@@ -298,8 +303,13 @@ func (s *stage) bare(ctx context.Context, env ...string) (*process, Target, erro
 	}
 	s.copies++
 	target, err := ask[Target](ctx, p, "Serve", BareArgs{
-		Devices: s.devices, Samples: s.crowd.Samples, Rows: s.rows, Store: filepath.Join(s.dir, fmt.Sprintf("bare%d.db", s.copies)),
+		Devices: s.devices, Samples: samples(s.crowd), Rows: s.rows, Store: filepath.Join(s.dir, fmt.Sprintf("bare%d.db", s.copies)),
 	})
 	target.Token = s.crowd.Token
 	return p, target, err
 }
+
+// small and fan choose the messages of an account with three devices, and of
+// the one with many.
+func small(c crowd) Samples { return c.Samples }
+func fan(c crowd) Samples   { return c.Fan }
