@@ -188,9 +188,19 @@ func (g *signInService) WatchSignIn(req *pb.WatchSignInRequest, stream grpc.Serv
 }
 
 // waitUntil returns nil when watch was rung or the moment has come, by the
-// Broker's time. If that jumps far ahead meanwhile, the Broker rings.
+// Broker's time. If that jumps far ahead meanwhile, the Broker rings; and if the
+// server stops, it rings the devices and waitUntil says so.
 func (s *Server) waitUntil(ctx context.Context, watch *approval.Watch, moment time.Time) error {
-	return watch.WaitFor(ctx, max(moment.Sub(s.broker.Now()), minPause))
+	if err := s.stopping.Err(); err != nil {
+		return errShuttingDown
+	}
+	if err := watch.WaitFor(ctx, max(moment.Sub(s.broker.Now()), minPause)); err != nil {
+		return err
+	}
+	if err := s.stopping.Err(); err != nil {
+		return errShuttingDown
+	}
+	return nil
 }
 
 // earlier returns the earlier of two moments, of which b may be zero: never.

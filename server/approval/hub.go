@@ -3,6 +3,7 @@ package approval
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +21,7 @@ type hub struct {
 type Watch struct {
 	hub      *hub
 	bell     chan struct{} // one slot: rings that nobody heard yet are one ring
-	replaced chan struct{} // closed when a newer Watch of the device took over
+	replaced atomic.Bool   // a newer Watch of the device took over; the bell is rung after it is set
 
 	device, signIn string // one of them is set
 
@@ -35,11 +36,12 @@ func newHub() *hub {
 
 // watchDevice opens a Watch; one that is open for the device already is ended.
 func (h *hub) watchDevice(device string) *Watch {
-	w := &Watch{hub: h, bell: make(chan struct{}, 1), replaced: make(chan struct{}), device: device}
+	w := &Watch{hub: h, bell: make(chan struct{}, 1), device: device}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if old := h.devices[device]; old != nil {
-		close(old.replaced)
+		old.replaced.Store(true)
+		old.ring()
 	}
 	h.devices[device] = w
 	return w
@@ -75,21 +77,19 @@ func (w *Watch) WaitFor(ctx context.Context, d time.Duration) error {
 }
 
 func (w *Watch) wait(ctx context.Context, over <-chan time.Time) error {
-	select {
-	case <-w.replaced:
+	if w.replaced.Load() {
 		return errReplaced
-	default:
 	}
 	select {
-	case <-w.replaced:
-		return errReplaced
 	case <-w.bell:
-		return nil
 	case <-over:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if w.replaced.Load() {
+		return errReplaced
+	}
+	return nil
 }
 
 // Close ends the Watch.
@@ -129,6 +129,15 @@ func (h *hub) ring(devices []string, signIns ...string) {
 		for w := range h.signIns[id] {
 			w.ring()
 		}
+	}
+}
+
+// ringDevices rings every device.
+func (h *hub) ringDevices() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range h.devices {
+		w.ring()
 	}
 }
 

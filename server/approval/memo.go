@@ -2,6 +2,7 @@ package approval
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 	"sync"
 )
@@ -9,8 +10,9 @@ import (
 // A memo remembers what values of the store mean, so that what three devices of
 // an account read three times in a moment is decoded once. It knows nothing of
 // the store: it is asked with the bytes that a transaction has read, and answers
-// only if they are the same as those that it decoded before. So it is right
-// whatever the store does, and there is nothing to invalidate.
+// only if they are the same as those that it decoded before, which it knows by
+// their SHA-256. So it is right whatever the store does, and there is nothing to
+// invalidate.
 type memo struct {
 	mu    sync.Mutex
 	of    map[memoKey]memory
@@ -20,11 +22,12 @@ type memo struct {
 type memoKey struct{ bucket, key string }
 
 type memory struct {
-	encoded []byte
-	value   any // *T; nobody changes it
+	hash  [sha256.Size]byte // of the value as it is stored
+	size  int               // of that
+	value any               // *T; nobody changes it
 }
 
-// memoBytes bounds a memo. What is decoded takes about as much again.
+// memoBytes bounds a memo. What is decoded takes about as much.
 const memoBytes = 8 << 20
 
 var memories = memo{of: map[memoKey]memory{}}
@@ -76,29 +79,29 @@ func recall[T any](m *memo, bucket, key string, encoded []byte) *T {
 	found := m.of[memoKey{bucket, key}]
 	m.mu.Unlock()
 	v, ok := found.value.(*T)
-	if !ok || !bytes.Equal(found.encoded, encoded) {
+	if !ok || found.size != len(encoded) || found.hash != sha256.Sum256(encoded) {
 		return nil
 	}
 	return any(v).(cloner[T]).clone()
 }
 
-// remember remembers what the bytes mean. Both are copied.
+// remember remembers what the bytes mean, of which it keeps a copy.
 func remember[T any](m *memo, bucket, key string, encoded []byte, v *T) {
 	c, ok := any(v).(cloner[T])
 	if !ok {
 		return
 	}
-	made := memory{bytes.Clone(encoded), c.clone()}
+	made := memory{sha256.Sum256(encoded), len(encoded), c.clone()}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := memoKey{bucket, key}
-	m.bytes += len(encoded) - len(m.of[at].encoded)
+	m.bytes += made.size - m.of[at].size
 	m.of[at] = made
 	for other, old := range m.of { // in no order, so what is read often is soon there again
 		if m.bytes <= memoBytes {
 			break
 		}
-		m.bytes -= len(old.encoded)
+		m.bytes -= old.size
 		delete(m.of, other)
 	}
 }

@@ -103,7 +103,7 @@ func TestMemo(t *testing.T) {
 	}
 	sum := 0
 	for _, x := range m.of {
-		sum += len(x.encoded)
+		sum += x.size
 	}
 	if sum != m.bytes || sum > memoBytes || sum < memoBytes/2 {
 		t.Errorf("the memo holds %d bytes and counts %d, want at most %d, and most of that", sum, m.bytes, memoBytes)
