@@ -10,10 +10,19 @@ import (
 	"github.com/countersignd/countersign/internal/pin"
 )
 
-// collecting makes a Go program collect its garbage all the time and give what
-// is free back to the system at once, as far as it gets half of a processor for
-// that: what stays is what it needs.
-const collecting = "GOMEMLIMIT=1MiB"
+// collecting makes a Go program collect its garbage all the time once it is near
+// the memory that it is to need, and give what is free back to the system at
+// once, as far as it gets half of a processor for that: what stays is what it
+// needs. That is below what it is expected to need in the end.
+func collecting(agents, kib int) string {
+	return fmt.Sprintf("GOMEMLIMIT=%dKiB", 4096+agents*kib)
+}
+
+// How many KiB an agent is expected to need, at least.
+const (
+	leastGRPC = 34
+	leastTLS  = 13
+)
 
 // benchIdle measures what an idle agent costs in memory.
 func benchIdle(ctx context.Context, s *stage) error {
@@ -21,7 +30,7 @@ func benchIdle(ctx context.Context, s *stage) error {
 	grpc := figure{name: "idle", unit: "KiB/agent"}
 	tls := figure{name: "idle/tls", unit: "KiB/agent"}
 	for range max(s.sizes.rounds-2, 1) {
-		srv, err := s.fresh(ctx, collecting)
+		srv, err := s.fresh(ctx, collecting(n, leastGRPC))
 		if err != nil {
 			return err
 		}
@@ -33,7 +42,7 @@ func benchIdle(ctx context.Context, s *stage) error {
 			return err
 		}
 		s.endAll()
-		bare, target, err := s.bare(ctx, small, collecting)
+		bare, target, err := s.bare(ctx, small, collecting(n, leastGRPC))
 		if err != nil {
 			return err
 		}
@@ -45,7 +54,7 @@ func benchIdle(ctx context.Context, s *stage) error {
 			return err
 		}
 		s.endAll()
-		connections, err := s.role("bare", collecting)
+		connections, err := s.role("bare", collecting(n, leastTLS))
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,6 +27,7 @@ type stage struct {
 	sizes    sizes
 	dir      string
 	program  string // countersign-server
+	began    time.Time
 	running  []*process
 	profiles int // made so far
 	copies   int // of the data directory
@@ -72,7 +74,7 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{options: o, sizes: o.sizes, dir: dir, program: program}
+	s := &stage{began: time.Now(), options: o, sizes: o.sizes, dir: dir, program: program}
 	if s.rows, err = rehearse(ctx, filepath.Join(dir, "rehearsal.db")); err != nil {
 		return nil, errors.Join(fmt.Errorf("rehearsing a sign-in: %w", err), s.clear())
 	}
@@ -97,7 +99,7 @@ func (s *stage) clear() error {
 
 // say tells how far a bench is.
 func (s *stage) say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "   "+format+"\n", args...)
+	fmt.Fprintf(os.Stderr, "   %4.0f s  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // print prints a figure.
