@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,6 +90,12 @@ func (s *stage) endAll() {
 		s.running[last].end()
 		s.running = s.running[:last]
 	}
+}
+
+// stop ends one process of the stage.
+func (s *stage) stop(p *process) {
+	p.end()
+	s.running = slices.DeleteFunc(s.running, func(other *process) bool { return other == p })
 }
 
 // clear ends everything and removes the directory.
