@@ -21,6 +21,7 @@ type bareWrite struct {
 	n       uint64
 	account string
 	signIn  string
+	inOrder bool // keys only rise
 	done    chan error
 }
 
@@ -34,9 +35,14 @@ func openBareStore(path string) (*bareStore, error) {
 	return b, nil
 }
 
-// commit writes the rows of one operation and returns when they are durable.
+// commit writes the rows of one operation, with keys that only rise, and returns
+// when they are durable.
 func (b *bareStore) commit(rows []Row, n uint64, account, signIn string) error {
-	w := &bareWrite{rows: rows, n: n, account: account, signIn: signIn, done: make(chan error, 1)}
+	return b.write(&bareWrite{rows: rows, n: n, account: account, signIn: signIn, inOrder: true})
+}
+
+func (b *bareStore) write(w *bareWrite) error {
+	w.done = make(chan error, 1)
 	b.queue <- w
 	return <-w.done
 }
@@ -76,7 +82,7 @@ func (w *bareWrite) apply(tx *bolt.Tx) error {
 		if err != nil {
 			return err
 		}
-		key := []byte(row.key(w.n, w.account, w.signIn, row.Bucket != "meta"))
+		key := []byte(row.key(w.n, w.account, w.signIn, w.inOrder && row.Bucket != "meta"))
 		if row.Value == nil {
 			err = bucket.Delete(key)
 		} else {

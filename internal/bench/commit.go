@@ -27,18 +27,24 @@ func benchCommit(ctx context.Context, s *stage) error {
 			return err
 		}
 		f := figure{name: fmt.Sprintf("commit/%d", callers), unit: "updates/s"}
+		same := figure{name: fmt.Sprintf("commit/%d/same-keys", callers), unit: "updates/s"}
 		for range s.sizes.rounds + 2 { // turns are short, and a disk has moods
-			ours, err := ask[Committed](ctx, p, "Commit", CommitArgs{Ours: true, Callers: callers, For: s.sizes.measure / 2})
-			if err != nil {
-				return err
+			var rates [len(stores)]float64
+			n := 0
+			for i, store := range stores {
+				done, err := ask[Committed](ctx, p, "Commit", CommitArgs{Store: store, Callers: callers, For: s.sizes.measure / 2})
+				if err != nil {
+					return err
+				}
+				if rates[i] = done.rate(); store == storeOurs {
+					n = done.Updates
+				}
 			}
-			limit, err := ask[Committed](ctx, p, "Commit", CommitArgs{Callers: callers, For: s.sizes.measure / 2})
-			if err != nil {
-				return err
-			}
-			f.add(ours.rate(), limit.rate(), ours.Updates)
+			f.add(rates[0], rates[1], n)
+			same.add(rates[0], rates[2], n)
 		}
 		s.print(&f)
+		s.print(&same)
 		if err := tell(ctx, p, "Close", None{}); err != nil {
 			return err
 		}
@@ -46,40 +52,52 @@ func benchCommit(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// Stores are the product's store and its limit, side by side on one disk.
+// The stores that are compared.
+const (
+	storeOurs     = "ours"
+	storeInOrder  = "bare"           // with keys that only rise
+	storeSameKeys = "bare-same-keys" // with the keys of the product
+)
+
+var stores = [...]string{storeOurs, storeInOrder, storeSameKeys}
+
+// Stores are the product's store and its two limits, side by side on one disk.
 type Stores struct {
-	rows []Row
-	bolt *boltstore.Store
-	bare *bareStore
-	n    [2]atomic.Uint64 // updates made by ours and by the limit
+	rows           []Row
+	bolt           *boltstore.Store
+	bare, sameKeys *bareStore
+	n              atomic.Uint64 // updates made so far
 }
 
-// OpenStoresArgs say where to make two new stores, and the rows of an update.
+// OpenStoresArgs say where to make new stores, and the rows of an update.
 type OpenStoresArgs struct {
 	Dir    string
 	Number int
 	Rows   []Row
 }
 
-// Open makes the two stores.
+// Open makes the stores.
 func (s *Stores) Open(args OpenStoresArgs, _ *None) (err error) {
 	s.rows = args.Rows
-	s.n[0].Store(0)
-	s.n[1].Store(0)
 	path := filepath.Join(args.Dir, fmt.Sprintf("store%d.db", args.Number))
 	if s.bolt, err = boltstore.Open(path, boltstore.Options{}); err != nil {
 		return err
 	}
-	s.bare, err = openBareStore(filepath.Join(args.Dir, fmt.Sprintf("bare%d.db", args.Number)))
+	if s.bare, err = openBareStore(filepath.Join(args.Dir, fmt.Sprintf("bare%d.db", args.Number))); err != nil {
+		return err
+	}
+	s.sameKeys, err = openBareStore(filepath.Join(args.Dir, fmt.Sprintf("same%d.db", args.Number)))
 	return err
 }
 
-// Close closes the two stores.
-func (s *Stores) Close(None, *None) error { return errors.Join(s.bolt.Close(), s.bare.close()) }
+// Close closes the stores.
+func (s *Stores) Close(None, *None) error {
+	return errors.Join(s.bolt.Close(), s.bare.close(), s.sameKeys.close())
+}
 
 // CommitArgs say how to use one of the stores.
 type CommitArgs struct {
-	Ours    bool
+	Store   string // one of stores
 	Callers int
 	For     time.Duration
 }
@@ -97,23 +115,26 @@ const accountsInCommit = 1000
 
 // Commit makes updates.
 func (s *Stores) Commit(args CommitArgs, c *Committed) error {
-	update, n := s.updateBare, &s.n[1]
-	if args.Ours {
-		update, n = s.updateOurs, &s.n[0]
+	update := s.updateOurs
+	switch args.Store {
+	case storeInOrder:
+		update = s.bare.commitBegin(s.rows, true)
+	case storeSameKeys:
+		update = s.sameKeys.commitBegin(s.rows, false)
 	}
-	before, began := n.Load(), time.Now()
+	before, began := s.n.Load(), time.Now()
 	var all sync.WaitGroup
 	errs := make([]error, args.Callers)
 	for i := range args.Callers {
 		all.Go(func() {
 			for time.Since(began) < args.For && errs[i] == nil {
-				i64 := n.Add(1)
-				errs[i] = update(i64, accountName(int(i64*7919%accountsInCommit)), signInID())
+				n := s.n.Add(1)
+				errs[i] = update(n, accountName(int(n*7919%accountsInCommit)), signInID())
 			}
 		})
 	}
 	all.Wait()
-	c.Updates, c.Took = int(n.Load()-before), time.Since(began)
+	c.Updates, c.Took = int(s.n.Load()-before), time.Since(began)
 	return errors.Join(errs...)
 }
 
@@ -136,6 +157,9 @@ func (s *Stores) updateOurs(n uint64, account, signIn string) error {
 	})
 }
 
-func (s *Stores) updateBare(n uint64, account, signIn string) error {
-	return s.bare.commit(s.rows, n, account, signIn)
+// commitBegin returns what commits the rows of one update.
+func (b *bareStore) commitBegin(rows []Row, inOrder bool) func(n uint64, account, signIn string) error {
+	return func(n uint64, account, signIn string) error {
+		return b.write(&bareWrite{rows: rows, n: n, account: account, signIn: signIn, inOrder: inOrder})
+	}
 }
