@@ -5,6 +5,7 @@
 # make install-server   the server as a service of systemd, by root
 # make demo     one sign-in from beginning to end
 # make test     every test
+# make bench    what it does beside what the machine can do; BENCH=name for one
 # make check    all that must be green before a change is merged
 
 SHELL := /bin/bash
@@ -24,7 +25,7 @@ GO_DIRS := $(wildcard server device-agent internal proto)
 
 DESKTOP := device-agent/desktop
 
-.PHONY: build desktop desktop-windows install-desktop install-server demo test test-desktop check generate fmt fuzz \
+.PHONY: build desktop desktop-windows install-desktop install-server demo bench test test-desktop check generate fmt fuzz \
 	check-generated check-format check-vet check-staticcheck check-proto test-packages desktop-packages desktop-test-packages
 
 build:
@@ -62,6 +63,15 @@ install-server:
 
 demo: build
 	@go build -o .tools/demo ./internal/demo && .tools/demo
+
+# Fifteen minutes for all, on a machine that does nothing else. PICTURES=dir draws
+# pictures, too, and STORE=dir puts the databases on another disk.
+BENCH :=
+PICTURES :=
+STORE :=
+
+bench: build
+	@go build -o .tools/bench ./internal/bench && .tools/bench -bench "$(BENCH)" -pictures "$(PICTURES)" -dir "$(STORE)"
 
 test: test-packages
 	go test -race -shuffle=on -timeout=15m ./...

@@ -47,16 +47,21 @@ func handleUnary(ctx context.Context, req any, handler grpc.UnaryHandler) (resp 
 	return handler(ctx, req)
 }
 
-// stream does the same for every stream. Its context also ends when the
-// server stops.
+// stream does the same for every stream. Its context also ends when the server
+// stops, but for the streams of devices: of these there are thousands, and they
+// are rung instead.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer done(ss.Context())
 	defer s.begun(info.FullMethod)(&err)
 	began := time.Now()
-	ctx, cancel := context.WithCancelCause(ss.Context())
-	defer cancel(nil)
-	stop := context.AfterFunc(s.stopping, func() { cancel(errShuttingDown) })
-	defer stop()
+	ctx := ss.Context()
+	if methods[info.FullMethod].caller != device {
+		cancellable, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		stop := context.AfterFunc(s.stopping, func() { cancel(errShuttingDown) })
+		defer stop()
+		ctx = cancellable
+	}
 	who, err := s.identify(ctx, info.FullMethod)
 	if err == nil {
 		err = handleStream(srv, &serverStream{ss, context.WithValue(ctx, callerKey{}, who)}, handler)

@@ -279,6 +279,7 @@ func serveError(what string, err error) error {
 func (s *Server) shutdown() {
 	s.health.Shutdown()
 	s.stop()
+	s.broker.RingDevices()
 	var graceful sync.WaitGroup
 	graceful.Go(s.public.GracefulStop)
 	graceful.Go(s.admin.GracefulStop)

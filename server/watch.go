@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -42,60 +44,107 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 	// Registering comes before reading, so that no ring falls between.
 	watch := d.server.broker.WatchDevice(who.device)
 	defer watch.Close()
-	if err := d.server.broker.Seen(ctx, who.device); err != nil {
+	p := &promptStream{server: d.server, stream: stream, caller: who}
+	if err := apart(func() error { return p.begin(ctx) }); err != nil {
 		return err
 	}
 	defer d.server.seenLast(ctx, who.device)
-
-	var last *pb.WatchPromptsResponse
-	var covered uint64 // size of the record in the checkpoint that was sent last
-	var shown []string // ids of the prompts that were sent last
-	var sent, seen time.Time
-	seen = d.server.broker.Now()
 	for {
-		screen, err := d.server.broker.Screen(ctx, who.device)
-		if err != nil {
+		if err := apart(func() error { return p.show(ctx) }); err != nil {
 			return err
 		}
-		now := d.server.broker.Now()
-		message := promptsMessage(screen)
-		changed := last == nil || !proto.Equal(message, last)
-		if changed || now.Sub(sent) >= heartbeat {
-			timed := proto.CloneOf(message)
-			timed.ServerTime = timestamp(now)
-			if changed {
-				checkpoint, size, err := d.server.broker.Checkpoint(ctx)
-				if err != nil {
-					return err
-				}
-				if size > covered {
-					if timed.Checkpoint, err = checkpointMessage(checkpoint); err != nil {
-						return err
-					}
-					covered = size
-				}
-			}
-			if err := d.server.send(ctx, stream, timed); err != nil {
-				if err == error(errSlowReader) {
-					time.AfterFunc(cutAfter, func() { who.conn.Close() })
-				}
-				return err
-			}
-			last, sent = message, now
-			ids := screen.IDs()
-			d.server.broker.Sent(who.device, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(shown, id) })...)
-			shown = ids
-		}
-		if now.Sub(seen) >= seenEvery {
-			if err := d.server.broker.Seen(ctx, who.device); err != nil {
-				return err
-			}
-			seen = now
-		}
-		if err := d.server.waitUntil(ctx, watch, earlier(sent.Add(heartbeat), screen.Next)); err != nil {
+		if err := d.server.waitUntil(ctx, watch, p.next); err != nil {
 			return err
 		}
 	}
+}
+
+// apart runs do on a goroutine of its own and waits for it.
+//
+// Reading the store and writing to a stream takes a deep stack, and a goroutine
+// keeps the most part of the deepest one that it had. Thousands of streams wait
+// nearly always, so they do it elsewhere and keep a shallow one.
+func apart(do func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- &panicError{p, debug.Stack()}
+			}
+		}()
+		done <- do()
+	}()
+	return <-done
+}
+
+// A promptStream is what one call of WatchPrompts remembers.
+type promptStream struct {
+	server *Server
+	stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]
+	caller caller
+
+	last    [sha256.Size]byte // hash of what was sent last; zero if nothing was
+	shown   []string          // ids of the prompts in it
+	covered uint64            // size of the record in the checkpoint that was sent last
+	sent    time.Time
+	seen    time.Time // when the device was last noted to be there
+	next    time.Time // when show is to be called again at the latest
+}
+
+// begin notes that the device is there.
+func (p *promptStream) begin(ctx context.Context) error {
+	p.seen = p.server.broker.Now()
+	return p.server.broker.Seen(ctx, p.caller.device)
+}
+
+// show sends the device what it must show, if that has changed or it is time for
+// a heartbeat.
+func (p *promptStream) show(ctx context.Context) error {
+	broker, device := p.server.broker, p.caller.device
+	screen, err := broker.Screen(ctx, device)
+	if err != nil {
+		return err
+	}
+	now := broker.Now()
+	message := promptsMessage(screen)
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+	if err != nil {
+		return err
+	}
+	hash := sha256.Sum256(encoded)
+	if changed := hash != p.last; changed || now.Sub(p.sent) >= heartbeat {
+		message.ServerTime = timestamp(now)
+		if changed {
+			checkpoint, size, err := broker.Checkpoint(ctx)
+			if err != nil {
+				return err
+			}
+			if size > p.covered {
+				if message.Checkpoint, err = checkpointMessage(checkpoint); err != nil {
+					return err
+				}
+				p.covered = size
+			}
+		}
+		if err := p.server.send(ctx, p.stream, message); err != nil {
+			if err == error(errSlowReader) {
+				time.AfterFunc(cutAfter, func() { p.caller.conn.Close() })
+			}
+			return err
+		}
+		p.last, p.sent = hash, now
+		ids := screen.IDs()
+		broker.Sent(device, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(p.shown, id) })...)
+		p.shown = ids
+	}
+	if now.Sub(p.seen) >= seenEvery {
+		if err := broker.Seen(ctx, device); err != nil {
+			return err
+		}
+		p.seen = now
+	}
+	p.next = earlier(p.sent.Add(heartbeat), screen.Next)
+	return nil
 }
 
 // seenLast notes when a stream ended. The stream's own context is over then.
@@ -139,15 +188,19 @@ func (g *signInService) WatchSignIn(req *pb.WatchSignInRequest, stream grpc.Serv
 }
 
 // waitUntil returns nil when watch was rung or the moment has come, by the
-// Broker's time. If that jumps far ahead meanwhile, the Broker rings.
+// Broker's time. If that jumps far ahead meanwhile, the Broker rings; and if the
+// server stops, it rings the devices and waitUntil says so.
 func (s *Server) waitUntil(ctx context.Context, watch *approval.Watch, moment time.Time) error {
-	pause, cancel := context.WithTimeout(ctx, max(moment.Sub(s.broker.Now()), minPause))
-	defer cancel()
-	err := watch.Wait(pause)
-	if err == nil || ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		return nil
+	if err := s.stopping.Err(); err != nil {
+		return errShuttingDown
 	}
-	return err
+	if err := watch.WaitFor(ctx, max(moment.Sub(s.broker.Now()), minPause)); err != nil {
+		return err
+	}
+	if err := s.stopping.Err(); err != nil {
+		return errShuttingDown
+	}
+	return nil
 }
 
 // earlier returns the earlier of two moments, of which b may be zero: never.

@@ -25,7 +25,9 @@ func encodeHeader(signer, typ string) string {
 }
 
 // sign makes a statement of an encoded header and a payload. It checks the
-// signature before it lets it out, since hardware and its drivers err.
+// signature before it lets it out, since hardware and its drivers err; what the
+// standard library computed itself it takes as it is, because the check takes
+// four times as long as the signature.
 func sign(key crypto.Signer, public *ecdsa.PublicKey, header string, payload []byte) (string, error) {
 	input := header + "." + encode64(payload)
 	digest := sha256.Sum256([]byte(input))
@@ -38,6 +40,9 @@ func sign(key crypto.Signer, public *ecdsa.PublicKey, header string, payload []b
 		return "", err
 	}
 	jws := input + "." + encode64(signature)
+	if _, ours := key.(*ecdsa.PrivateKey); ours {
+		return jws, nil
+	}
 	if _, err := verify(public, header, jws); err != nil {
 		return "", fmt.Errorf("checking the new signature: %w", err)
 	}

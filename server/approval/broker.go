@@ -159,6 +159,10 @@ func (b *Broker) SigningKey() (keyID string, key statement.JWK) {
 // one; the newest wins.
 func (b *Broker) WatchDevice(device string) *Watch { return b.hub.watchDevice(device) }
 
+// RingDevices makes every Watch of a device return from waiting, for a server
+// that stops.
+func (b *Broker) RingDevices() { b.hub.ringDevices() }
+
 // WatchSignIn opens a [Watch] for what [Broker.SignIn] returns.
 func (b *Broker) WatchSignIn(id string) *Watch { return b.hub.watchSignIn(id) }
 

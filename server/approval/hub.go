@@ -3,6 +3,8 @@ package approval
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // hub is a doorbell and holds no news: after a commit it rings whoever watches
@@ -19,9 +21,11 @@ type hub struct {
 type Watch struct {
 	hub      *hub
 	bell     chan struct{} // one slot: rings that nobody heard yet are one ring
-	replaced chan struct{} // closed when a newer Watch of the device took over
+	replaced atomic.Bool   // a newer Watch of the device took over; the bell is rung after it is set
 
 	device, signIn string // one of them is set
+
+	timer *time.Timer // of WaitFor; nil before the first
 }
 
 var errReplaced = refuse(ReasonStreamReplaced, "This device's key is in use in another program. If you started a second agent, stop one of them. If not, somebody has a copy of the key: revoke the device.")
@@ -32,11 +36,12 @@ func newHub() *hub {
 
 // watchDevice opens a Watch; one that is open for the device already is ended.
 func (h *hub) watchDevice(device string) *Watch {
-	w := &Watch{hub: h, bell: make(chan struct{}, 1), replaced: make(chan struct{}), device: device}
+	w := &Watch{hub: h, bell: make(chan struct{}, 1), device: device}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if old := h.devices[device]; old != nil {
-		close(old.replaced)
+		old.replaced.Store(true)
+		old.ring()
 	}
 	h.devices[device] = w
 	return w
@@ -57,20 +62,34 @@ func (h *hub) watchSignIn(id string) *Watch {
 // or Wait last returned nil. It returns an [Error] with ReasonStreamReplaced
 // when a newer Watch of the same device was opened, and ctx.Err() when ctx
 // ends.
-func (w *Watch) Wait(ctx context.Context) error {
-	select {
-	case <-w.replaced:
+func (w *Watch) Wait(ctx context.Context) error { return w.wait(ctx, nil) }
+
+// WaitFor is Wait for no longer than d: after that it returns nil, too. One
+// goroutine calls it.
+func (w *Watch) WaitFor(ctx context.Context, d time.Duration) error {
+	if w.timer == nil {
+		w.timer = time.NewTimer(d)
+	} else {
+		w.timer.Reset(d)
+	}
+	defer w.timer.Stop()
+	return w.wait(ctx, w.timer.C)
+}
+
+func (w *Watch) wait(ctx context.Context, over <-chan time.Time) error {
+	if w.replaced.Load() {
 		return errReplaced
-	default:
 	}
 	select {
-	case <-w.replaced:
-		return errReplaced
 	case <-w.bell:
-		return nil
+	case <-over:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if w.replaced.Load() {
+		return errReplaced
+	}
+	return nil
 }
 
 // Close ends the Watch.
@@ -110,6 +129,15 @@ func (h *hub) ring(devices []string, signIns ...string) {
 		for w := range h.signIns[id] {
 			w.ring()
 		}
+	}
+}
+
+// ringDevices rings every device.
+func (h *hub) ringDevices() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range h.devices {
+		w.ring()
 	}
 }
 

@@ -120,10 +120,14 @@ func load[T any](tx Tx, bucket, key string) (*T, error) {
 	if err != nil || b == nil {
 		return nil, err
 	}
+	if v := recall[T](&memories, bucket, key, b); v != nil {
+		return v, nil
+	}
 	v := new(T)
 	if err := json.Unmarshal(b, v); err != nil {
 		return nil, fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucket, key, err)
 	}
+	remember(&memories, bucket, key, b, v)
 	return v, nil
 }
 

@@ -109,6 +109,9 @@ func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func()
 		}
 		ring = b.trustedIDs(tx, a.Name, now)
 		if refusal == nil {
+			if v.acr == acrCode {
+				ring = []string{s.DecidedBy} // no other device has shown anything of it since it was allowed
+			}
 			if v.requesterToken, v.requesterExpires, err = b.know(tx, app, &signIn, requester, now); err != nil {
 				return err
 			}

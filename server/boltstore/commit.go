@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -145,17 +146,23 @@ func (g *group) flush(writes []write) (err error) {
 		w := &writes[i]
 		b := g.buckets.get(g.tx, w.bucket)
 		g.scratch = append(g.scratch[:0], w.key...) // bbolt copies keys, but not values.
-		if w.value == nil {
-			if b == nil || b.Get(g.scratch) == nil {
-				continue // Nothing to delete is nothing to commit.
-			}
+		var stored []byte
+		if b != nil {
+			stored = b.Get(g.scratch)
+		}
+		if bytes.Equal(stored, w.value) {
+			continue // What is there already, or gone already, is nothing to commit.
+		}
+		switch {
+		case w.value == nil:
 			err = b.Delete(g.scratch)
-		} else {
-			if b == nil {
-				if b, err = g.buckets.create(g.tx, w.bucket); err != nil {
-					return fmt.Errorf("creating bucket %q: %w", w.bucket, err)
-				}
+		case b == nil:
+			if b, err = g.buckets.create(g.tx, w.bucket); err != nil {
+				return fmt.Errorf("creating bucket %q: %w", w.bucket, err)
 			}
+			fallthrough
+		default:
+			g.buckets.note(b, w.key)
 			err = b.Put(g.scratch, w.value)
 		}
 		if err != nil {

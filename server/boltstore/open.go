@@ -45,6 +45,9 @@ func Open(path string, opts Options) (*Store, error) {
 	if err := ensure(path); err != nil {
 		return nil, err
 	}
+	if err := forgetClosed(path); err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
 	// Look before opening for writing: bbolt may write to a file as it opens it,
 	// and must not write to one that is not ours.
 	if err := look(path); err != nil {

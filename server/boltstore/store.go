@@ -34,7 +34,8 @@
 // uses, that is cut short, damaged or not this program's, and one of a newer
 // layout, each with a sentence that says what to do. [Check] reads every page. It
 // can be brought down by a file that is damaged badly enough, so a server has it
-// done by a child process before it opens the file: [CheckInChild].
+// done by a child process before it opens the file, [CheckInChild], unless the file
+// is as it was when it was closed well, [Undisturbed].
 //
 // What is not checked: bbolt has checksums on its two meta pages only, so a bit
 // that flips inside a value is for the reader of the value to notice.
@@ -84,6 +85,11 @@ type Options struct {
 	// should be [CheckInChild], so that a damaged file can do no harm. Nil means
 	// [Check], in this process.
 	Verify func(ctx context.Context, path string) error
+
+	// Checked is when all of the file was last found to be sound, by [Check] or
+	// [CheckInChild]; for a new file it is now. With it, Close leaves a note by
+	// which [Undisturbed] knows the file. Zero means that nobody knows.
+	Checked time.Time
 }
 
 // Store is an [approval.Store] kept in one file. Its methods may be called from
@@ -231,14 +237,19 @@ func (s *Store) Close() error {
 		<-s.ended
 
 		s.visible.Lock()
-		if s.refuse == nil {
+		failed := s.refuse != nil
+		if !failed {
 			s.refuse = errClosed
 		}
 		s.visible.Unlock()
 		if s.group.stuck {
 			return // bbolt would wait for its own lock; the process is ending anyway.
 		}
-		if err := s.db.Close(); err != nil {
+		err := s.db.Close()
+		if err == nil && !failed {
+			err = noteClosed(s.path, s.opts.Checked)
+		}
+		if err != nil {
 			s.closeErr = fmt.Errorf("closing %s: %w", s.path, err)
 		}
 	})

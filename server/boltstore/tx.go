@@ -217,6 +217,27 @@ type buckets []namedBucket
 type namedBucket struct {
 	name   string
 	bucket *bolt.Bucket
+	end    string // the last key, once something was put
+}
+
+// fullPage is how full bbolt makes the pages of a bucket whose keys come in
+// order. Where they come in any order, it leaves half of each page free.
+const fullPage = 0.9
+
+// note notes that key is about to be put into a bucket, and sets how full its
+// pages get: what all goes behind the last key needs no room between.
+func (bs buckets) note(bucket *bolt.Bucket, key string) {
+	i := slices.IndexFunc(bs, func(b namedBucket) bool { return b.bucket == bucket })
+	b := &bs[i]
+	if b.end == "" {
+		last, _ := bucket.Cursor().Last()
+		b.end, bucket.FillPercent = string(last), fullPage
+	}
+	if key <= b.end {
+		bucket.FillPercent = bolt.DefaultFillPercent
+		return
+	}
+	b.end = key
 }
 
 // get returns the bucket, or nil if there is none.
@@ -228,7 +249,7 @@ func (bs *buckets) get(b *bolt.Tx, name string) *bolt.Bucket {
 	}
 	bucket := b.Bucket([]byte(name))
 	if bucket != nil {
-		*bs = append(*bs, namedBucket{name, bucket})
+		*bs = append(*bs, namedBucket{name: name, bucket: bucket})
 	}
 	return bucket
 }
@@ -239,7 +260,7 @@ func (bs *buckets) create(b *bolt.Tx, name string) (*bolt.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	*bs = append(*bs, namedBucket{name, bucket})
+	*bs = append(*bs, namedBucket{name: name, bucket: bucket})
 	return bucket, nil
 }
 

@@ -13,16 +13,17 @@ import (
 
 // A dataDir is the directory that holds all a server keeps:
 //
-//	countersign.db       the database
-//	secrets/root.key     32 random bytes from which codes and nonces are made
-//	secrets/signing.key  the P-256 key that signs grants
-//	secrets/tls.key      the P-256 key of the TLS listener, and
-//	secrets/tls.crt      its self-signed certificate
-//	secrets/webpush.key  the P-256 key that Web Push services know the server by
-//	secrets/generation   a number by which an old copy of the database is known
-//	ballast              16 MiB of nothing, given up when the disk is full
-//	admin.sock           where the administrators' commands connect
-//	lock                 locked by the server that uses the directory
+//	countersign.db         the database
+//	countersign.db.closed  how it was left; there is none while a server runs
+//	secrets/root.key       32 random bytes from which codes and nonces are made
+//	secrets/signing.key    the P-256 key that signs grants
+//	secrets/tls.key        the P-256 key of the TLS listener, and
+//	secrets/tls.crt        its self-signed certificate
+//	secrets/webpush.key    the P-256 key that Web Push services know the server by
+//	secrets/generation     a number by which an old copy of the database is known
+//	ballast                16 MiB of nothing, given up when the disk is full
+//	admin.sock             where the administrators' commands connect
+//	lock                   locked by the server that uses the directory
 //
 // Directories have mode 0700 and files 0600; with looser permissions the
 // server does not start. A backup holds the database alone, so that a thief of

@@ -1,0 +1,107 @@
+package approval
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"sync"
+)
+
+// A memo remembers what values of the store mean, so that what three devices of
+// an account read three times in a moment is decoded once. It knows nothing of
+// the store: it is asked with the bytes that a transaction has read, and answers
+// only if they are the same as those that it decoded before, which it knows by
+// their SHA-256. So it is right whatever the store does, and there is nothing to
+// invalidate.
+type memo struct {
+	mu    sync.Mutex
+	of    map[memoKey]memory
+	bytes int // of the values, at most memoBytes
+}
+
+type memoKey struct{ bucket, key string }
+
+type memory struct {
+	hash  [sha256.Size]byte // of the value as it is stored
+	size  int               // of that
+	value any               // *T; nobody changes it
+}
+
+// memoBytes bounds a memo. What is decoded takes about as much.
+const memoBytes = 8 << 20
+
+var memories = memo{of: map[memoKey]memory{}}
+
+// A cloner is a type that is remembered: one that is read at nearly every step.
+// clone returns a copy that has no memory in common with it that a caller could
+// change.
+type cloner[T any] interface{ clone() *T }
+
+func (d *Device) clone() *Device {
+	c := *d
+	c.Stale.Noted, c.Calls, c.Renames = slices.Clone(d.Stale.Noted), slices.Clone(d.Calls), slices.Clone(d.Renames)
+	if d.Push != nil {
+		push := *d.Push
+		push.Address.P256DH, push.Address.Auth = bytes.Clone(push.Address.P256DH), bytes.Clone(push.Address.Auth)
+		c.Push = &push
+	}
+	return &c
+}
+
+func (s *SignIn) clone() *SignIn {
+	c := *s
+	c.Records = slices.Clone(s.Records)
+	if s.Candidate != nil {
+		candidate := *s.Candidate
+		c.Candidate = &candidate
+	}
+	return &c
+}
+
+func (a *Account) clone() *Account {
+	c := *a
+	return &c
+}
+
+func (a *Application) clone() *Application {
+	c := *a
+	return &c
+}
+
+func (n *notices) clone() *notices { return &notices{slices.Clone(n.List)} }
+
+// recall returns a copy of what was remembered of the bytes, or nil.
+func recall[T any](m *memo, bucket, key string, encoded []byte) *T {
+	if _, ok := any((*T)(nil)).(cloner[T]); !ok {
+		return nil
+	}
+	m.mu.Lock()
+	found := m.of[memoKey{bucket, key}]
+	m.mu.Unlock()
+	v, ok := found.value.(*T)
+	if !ok || found.size != len(encoded) || found.hash != sha256.Sum256(encoded) {
+		return nil
+	}
+	return any(v).(cloner[T]).clone()
+}
+
+// remember remembers what the bytes mean, of which it keeps a copy.
+func remember[T any](m *memo, bucket, key string, encoded []byte, v *T) {
+	c, ok := any(v).(cloner[T])
+	if !ok {
+		return
+	}
+	made := memory{sha256.Sum256(encoded), len(encoded), c.clone()}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := memoKey{bucket, key}
+	m.bytes += made.size - m.of[at].size
+	m.of[at] = made
+	for other, old := range m.of { // in no order, so what is read often is soon there again
+		if m.bytes <= memoBytes {
+			break
+		}
+		m.bytes -= old.size
+		delete(m.of, other)
+	}
+}
