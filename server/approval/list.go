@@ -219,10 +219,11 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, 
 }
 
 // expiredInvitations yields the hashes of the invitations that can be
-// forgotten. They are collected first, so that the caller may delete.
-func expiredInvitations(tx Tx, now time.Time) func(func(string, error) bool) {
+// forgotten, of those whose hash begins so. They are collected first, so that
+// the caller may delete.
+func expiredInvitations(tx Tx, now time.Time, prefix string) func(func(string, error) bool) {
 	return func(yield func(string, error) bool) {
-		for _, key := range keys(tx, bucketInvitations, "") {
+		for _, key := range keys(tx, bucketInvitations, prefix) {
 			inv, err := load[invitationRecord](tx, bucketInvitations, key)
 			if err == nil && inv != nil && now.Before(inv.Expires) {
 				continue

@@ -103,7 +103,7 @@ func (r hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 // checkpoints holds the newest one, so that a thousand streams that begin do
 // not sign a thousand times.
 type checkpoints struct {
-	mu     sync.Mutex // held while one is signed
+	mu     sync.Mutex // held while one is made, so that it is made once
 	newest audit.Checkpoint
 	size   uint64
 	made   time.Time
@@ -118,30 +118,32 @@ const checkpointAge = time.Minute
 func (b *Broker) Checkpoint(ctx context.Context) (audit.Checkpoint, uint64, error) {
 	now := b.now()
 	c := &b.checkpoints
-	c.mu.Lock()
-	newest, signed, made := c.newest, c.size, c.made
-	c.mu.Unlock()
-	fresh := now.Sub(made) < checkpointAge
 	var size uint64
-	var root tlog.Hash
-	err := b.store.View(ctx, func(tx Tx) (err error) {
-		if size, err = recordCount(tx); err != nil || size == signed && fresh {
-			return err
-		}
-		root, err = tlog.TreeHash(int64(size), hashReader{tx})
+	if err := b.store.View(ctx, func(tx Tx) (err error) {
+		size, err = recordCount(tx)
 		return err
-	})
-	if err != nil || size == signed && fresh {
-		return newest, signed, err
+	}); err != nil {
+		return audit.Checkpoint{}, 0, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// A smaller tree is never signed after a larger one: to a device it would
-	// look as if the record had been set back.
+	// look as if the record had been set back. And of the devices that are rung
+	// at once only the first computes and signs.
 	if size < c.size || size == c.size && now.Sub(c.made) < checkpointAge {
 		return c.newest, c.size, nil
 	}
-	newest, err = audit.NewCheckpoint(b.secrets.signing, b.deployment, size, root, now)
+	var root tlog.Hash
+	if err := b.store.View(ctx, func(tx Tx) (err error) {
+		if size, err = recordCount(tx); err != nil {
+			return err
+		}
+		root, err = tlog.TreeHash(int64(size), hashReader{tx})
+		return err
+	}); err != nil {
+		return audit.Checkpoint{}, 0, err
+	}
+	newest, err := audit.NewCheckpoint(b.secrets.signing, b.deployment, size, root, now)
 	if err != nil {
 		return audit.Checkpoint{}, 0, fmt.Errorf("signing a checkpoint: %w", err)
 	}
