@@ -40,8 +40,12 @@ func loadTree(t *testing.T) tree {
 			return nil
 		}
 		data, err := root.ReadFile(name)
-		if err == nil && utf8.Valid(data) {
+		switch {
+		case err != nil:
+		case utf8.Valid(data):
 			files[name] = string(data)
+		case !isDrawn(name):
+			t.Errorf("%s is neither a text, a picture nor a font: if it is a program that was built here, remove it", name)
 		}
 		return err
 	})
@@ -53,6 +57,9 @@ func loadTree(t *testing.T) tree {
 	}
 	return files
 }
+
+// isDrawn reports whether a file is a picture or a font.
+func isDrawn(name string) bool { return path.Ext(name) == ".png" || path.Ext(name) == ".ttf" }
 
 // notOurs says whether .gitignore keeps the file or directory out of the tree.
 func notOurs(name string) bool {
