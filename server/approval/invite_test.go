@@ -11,23 +11,23 @@ import (
 	"github.com/countersignd/countersign/server/approval/storetest"
 )
 
-// countingStore counts the invitations that updates walk through, and those
+// An invitationStore counts the invitations that updates walk through, and those
 // that they delete.
-type countingStore struct {
+type invitationStore struct {
 	approval.Store
 	read, deleted int
 }
 
-func (s *countingStore) Update(ctx context.Context, fn func(approval.Tx) error) error {
-	return s.Store.Update(ctx, func(tx approval.Tx) error { return fn(countingTx{tx, s}) })
+func (s *invitationStore) Update(ctx context.Context, fn func(approval.Tx) error) error {
+	return s.Store.Update(ctx, func(tx approval.Tx) error { return fn(invitationTx{tx, s}) })
 }
 
-type countingTx struct {
+type invitationTx struct {
 	approval.Tx
-	store *countingStore
+	store *invitationStore
 }
 
-func (t countingTx) Ascend(bucket, prefix string) iter.Seq2[string, []byte] {
+func (t invitationTx) Ascend(bucket, prefix string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for key, value := range t.Tx.Ascend(bucket, prefix) {
 			if bucket == "invitations" {
@@ -40,7 +40,7 @@ func (t countingTx) Ascend(bucket, prefix string) iter.Seq2[string, []byte] {
 	}
 }
 
-func (t countingTx) Delete(bucket, key string) error {
+func (t invitationTx) Delete(bucket, key string) error {
 	if bucket == "invitations" {
 		t.store.deleted++
 	}
@@ -51,7 +51,7 @@ func (t countingTx) Delete(bucket, key string) error {
 // expired is collected all the same.
 func TestInvitingMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &countingStore{Store: storetest.NewMemory()}
+		store := &invitationStore{Store: storetest.NewMemory()}
 		w := newWorld(t, store)
 		w.account("ada")
 		invite := func(n int) {
