@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -117,13 +118,18 @@ func (b *Broker) progressOf(tx Tx, prompt string) (map[string]progress, error) {
 	return b.deliveries.over(prompt, stored), nil
 }
 
-// loadProgress returns what is stored, never nil without an error.
+// loadProgress returns what is stored, never nil without an error. What is damaged
+// counts as not there: nobody is kept from denying by what decides nothing.
 func loadProgress(tx Tx, prompt string) (map[string]progress, error) {
-	stored, err := load[map[string]progress](tx, bucketDeliveries, prompt)
-	if err != nil || stored == nil || *stored == nil {
-		return map[string]progress{}, err
+	encoded, err := tx.Get(bucketDeliveries, prompt)
+	if err != nil {
+		return nil, err
 	}
-	return *stored, nil
+	var stored map[string]progress
+	if json.Unmarshal(encoded, &stored) != nil || stored == nil {
+		stored = map[string]progress{}
+	}
+	return stored, nil
 }
 
 // noteAnswer writes down with a decision on which device it was made.

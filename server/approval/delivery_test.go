@@ -256,6 +256,38 @@ func TestReportsSurviveAFailedWrite(t *testing.T) {
 	})
 }
 
+// TestDamagedDeliveryDecidesNothing: what is only telemetry keeps nobody from
+// denying, from being let in, or from looking.
+func TestDamagedDeliveryDecidesNothing(t *testing.T) {
+	for name, damaged := range map[string]string{"no JSON": "{", "another kind of JSON": "[1]", "nothing": "null"} {
+		t.Run(name, func(t *testing.T) {
+			w, files, mac, phone, _ := pushed(t, nil)
+			denied, allowed := w.begin(files, "ada"), w.begin(files, "ada")
+			for _, id := range []string{denied.ID, allowed.ID} {
+				if err := w.store.Update(t.Context(), func(tx approval.Tx) error { return tx.Put("deliveries", id, []byte(damaged)) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := w.broker.SignIn(t.Context(), files, denied.ID); err != nil {
+				t.Errorf("SignIn = %v", err)
+			}
+			if _, err := mac.decide(denied.ID, statement.Deny, ""); err != nil {
+				t.Errorf("a denial = %v", err)
+			}
+			code := mac.allow(allowed.ID)
+			if _, err := w.broker.VerifySignIn(t.Context(), files, allowed.ID, code); err != nil {
+				t.Errorf("VerifySignIn = %v", err)
+			}
+			if got := mac.delivery(allowed.ID).Stage; got != approval.DeliveryAnswered {
+				t.Errorf("the stage = %v, want answered", got)
+			}
+			if _, _, err := w.broker.RecentSignIns(t.Context(), phone.id, approval.Page{}); err != nil {
+				t.Errorf("RecentSignIns = %v", err)
+			}
+		})
+	}
+}
+
 // TestOldDeliveriesGo: after 30 days it is not kept how far a sign-in came.
 func TestOldDeliveriesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
