@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"math/big"
@@ -76,6 +77,23 @@ type BareArgs struct {
 	Store   string // a new file
 }
 
+// listen makes a key and a port for who serves as t, which it fills in.
+func (t *Target) listen() (tls.Certificate, net.Listener, error) {
+	cert, err := pin.Certificate(newKey(), "bare")
+	if err != nil {
+		return cert, nil, err
+	}
+	if t.Pin, err = pin.KeyID(cert.Leaf.PublicKey); err != nil {
+		return cert, nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return cert, nil, err
+	}
+	t.Address = listener.Addr().String()
+	return cert, listener, nil
+}
+
 // Serve serves until the process ends.
 func (b *Bare) Serve(args BareArgs, t *Target) error {
 	if err := b.learn(args); err != nil {
@@ -85,14 +103,7 @@ func (b *Bare) Serve(args BareArgs, t *Target) error {
 	if b.store, err = openBareStore(args.Store); err != nil {
 		return err
 	}
-	cert, err := pin.Certificate(newKey(), "bare")
-	if err != nil {
-		return err
-	}
-	if t.Pin, err = pin.KeyID(cert.Leaf.PublicKey); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	cert, listener, err := t.listen()
 	if err != nil {
 		return err
 	}
@@ -114,7 +125,7 @@ func (b *Bare) Serve(args BareArgs, t *Target) error {
 	pb.RegisterDeviceServiceServer(g, b)
 	pb.RegisterSignInServiceServer(g, b)
 	go g.Serve(listener) // until the process ends
-	t.Address, t.Name = listener.Addr().String(), strings.Repeat("a", 26)
+	t.Name = strings.Repeat("a", 26)
 	return nil
 }
 

@@ -118,18 +118,10 @@ func (s *stage) settled(ctx context.Context, p *process) (float64, error) {
 
 // ServeTLS serves TLS connections with client certificates that carry nothing.
 func (b *Bare) ServeTLS(_ None, t *Target) error {
-	cert, err := pin.Certificate(newKey(), "bare")
+	cert, listener, err := t.listen()
 	if err != nil {
 		return err
 	}
-	if t.Pin, err = pin.KeyID(cert.Leaf.PublicKey); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	t.Address = listener.Addr().String()
 	go func() {
 		for {
 			raw, err := listener.Accept()
