@@ -72,9 +72,8 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	b.hub.ring(ring)
 	if len(ring) > 0 {
-		b.waking.look(s.ID)
+		b.ring(ring, s.ID)
 	}
 	return s.ID, s.Expires, nil
 }
