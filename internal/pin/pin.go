@@ -26,7 +26,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base32"
 	"errors"
 	"fmt"
@@ -39,29 +38,40 @@ const keyIDLen = 52
 // (RFC 4648, 6) without padding.
 var Base32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
+// keyInfo is how the SubjectPublicKeyInfo of every P-256 key begins in DER (RFC 5480, 2):
+// what kind of key it is, up to the uncompressed point of 65 bytes.
+const keyInfo = "\x30\x59\x30\x13" +
+	"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01" + // id-ecPublicKey
+	"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07" + // secp256r1
+	"\x03\x42\x00"
+
 // KeyID returns the key id of pub, which must be a *[ecdsa.PublicKey] on P-256.
 func KeyID(pub crypto.PublicKey) (string, error) {
 	key, ok := pub.(*ecdsa.PublicKey)
 	if !ok || key == nil || key.Curve != elliptic.P256() {
 		return "", errors.New("the key is not an ECDSA key on P-256")
 	}
-	der, err := x509.MarshalPKIXPublicKey(key)
+	point, err := key.Bytes()
 	if err != nil {
 		return "", fmt.Errorf("encoding public key: %w", err)
 	}
-	sum := sha256.Sum256(der)
+	sum := sha256.Sum256(append([]byte(keyInfo), point...))
 	return Base32.EncodeToString(sum[:]), nil
 }
 
 // ValidKeyID reports whether s has the form of a key id. Each key id has one
-// spelling only: spelling it again finds spare bits at the end that are not zero,
-// and the line breaks that the decoder skips.
+// spelling only: of the last character one bit counts, and the spare four are
+// zero in a and q alone.
 func ValidKeyID(s string) bool {
 	if len(s) != keyIDLen {
 		return false
 	}
-	sum, err := Base32.DecodeString(s)
-	return err == nil && Base32.EncodeToString(sum) == s
+	for i := range keyIDLen {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return s[keyIDLen-1] == 'a' || s[keyIDLen-1] == 'q'
 }
 
 // PeerKeyID returns the key id of the peer of a finished handshake. It is an

@@ -7,9 +7,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -80,12 +82,26 @@ func TestKeyID(t *testing.T) {
 	if got := mustKeyID(t, knownKey(t)); got != knownID {
 		t.Errorf("KeyID = %q, want %q", got, knownID)
 	}
+	for range 100 {
+		key := &newKey(t).PublicKey
+		der, err := x509.MarshalPKIXPublicKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(der)
+		if got, want := mustKeyID(t, key), Base32.EncodeToString(sum[:]); got != want {
+			t.Errorf("KeyID = %q, want %q, the hash of %x", got, want, der)
+		}
+	}
 	hostile := map[string]crypto.PublicKey{
-		"nil":           nil,
-		"nil pointer":   (*ecdsa.PublicKey)(nil),
-		"zero":          &ecdsa.PublicKey{},
-		"private key":   newKey(t),
-		"not a pointer": newKey(t).PublicKey,
+		"nil":              nil,
+		"nil pointer":      (*ecdsa.PublicKey)(nil),
+		"zero":             &ecdsa.PublicKey{},
+		"origin":           &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)},
+		"not on the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
+		"beyond the field": &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).Lsh(big.NewInt(1), 256), Y: big.NewInt(1)},
+		"private key":      newKey(t),
+		"not a pointer":    newKey(t).PublicKey,
 	}
 	for name, key := range otherKeys(t) {
 		hostile[name] = key.Public()
@@ -101,6 +117,13 @@ func TestValidKeyID(t *testing.T) {
 	for range 100 {
 		if id := mustKeyID(t, &newKey(t).PublicKey); !ValidKeyID(id) {
 			t.Errorf("ValidKeyID(%q) = false, want true", id)
+		}
+	}
+	for last := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz234567", "") {
+		id := knownID[:51] + last
+		sum, err := Base32.DecodeString(id)
+		if want := err == nil && Base32.EncodeToString(sum) == id; ValidKeyID(id) != want {
+			t.Errorf("ValidKeyID(%q) = %v, want %v", id, !want, want)
 		}
 	}
 	for _, s := range []string{
@@ -121,12 +144,9 @@ func FuzzValidKeyID(f *testing.F) {
 	f.Add(knownID)
 	f.Add(knownID[:51] + "r")
 	f.Fuzz(func(t *testing.T, s string) {
-		if !ValidKeyID(s) {
-			return
-		}
 		sum, err := Base32.DecodeString(s)
-		if err != nil || len(sum) != 32 || Base32.EncodeToString(sum) != s {
-			t.Errorf("ValidKeyID(%q) = true, but it decodes to %x, %v", s, sum, err)
+		if got, want := ValidKeyID(s), err == nil && len(sum) == 32 && Base32.EncodeToString(sum) == s; got != want {
+			t.Errorf("ValidKeyID(%q) = %v, but it decodes to %x, %v", s, got, sum, err)
 		}
 	})
 }
