@@ -107,12 +107,14 @@ func consists(s, alphabet string) bool {
 // maxText is the largest length in bytes of a text that people are shown.
 const maxText = 256
 
-// validText reports whether s can be spelled canonically and drives no terminal.
+// validText reports whether s can be spelled canonically and drives no terminal: it
+// has nothing of the Unicode categories Cc, Zl and Zp, the last two of which have
+// one character each.
 // The full rules for texts, which need tables that are not in the standard
 // library, are those of package text; the server applies them when a text enters.
 func validText(s string) bool {
 	return len(s) <= maxText && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp)
+		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
 	})
 }
 

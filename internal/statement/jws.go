@@ -84,7 +84,7 @@ func verify(key *ecdsa.PublicKey, header, jws string) ([]byte, error) {
 	}
 	r := new(big.Int).SetBytes(signature[:signatureLen/2])
 	s := new(big.Int).SetBytes(signature[signatureLen/2:])
-	digest := sha256.Sum256([]byte(parts.header + "." + parts.payload))
+	digest := sha256.Sum256([]byte(parts.input))
 	if !ecdsa.Verify(key, digest[:], r, s) {
 		return nil, refuse("the signature is wrong")
 	}
@@ -100,8 +100,9 @@ func unverifiedPayload(jws string) ([]byte, error) {
 	return decode64(parts.payload)
 }
 
-// parts are the three parts of a statement, still encoded.
-type parts struct{ header, payload, signature string }
+// parts are the three parts of a statement, still encoded, and the first two as
+// they are signed.
+type parts struct{ header, payload, signature, input string }
 
 func split(jws string) (parts, error) {
 	if len(jws) > MaxLen {
@@ -112,20 +113,23 @@ func split(jws string) (parts, error) {
 	}
 	header, rest, _ := strings.Cut(jws, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	return parts{header, payload, signature}, nil
+	return parts{header, payload, signature, jws[:len(header)+1+len(payload)]}, nil
 }
+
+// strict64 refuses spare bits that are not zero.
+var strict64 = base64.RawURLEncoding.Strict()
 
 func encode64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// decode64 is the inverse of encode64 and accepts nothing but its results: Strict
-// refuses spare bits that are not zero, but the decoder skips line breaks.
+// decode64 is the inverse of encode64 and accepts nothing but its results. The
+// decoder skips line breaks, so a text that has some is longer than its bytes need.
 func decode64(s string) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") {
-		return nil, refuse("base64url with line breaks")
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	b, err := strict64.DecodeString(s)
 	if err != nil {
 		return nil, refuse("not base64url")
+	}
+	if len(s) != strict64.EncodedLen(len(b)) {
+		return nil, refuse("base64url with line breaks")
 	}
 	return b, nil
 }
