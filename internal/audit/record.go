@@ -43,14 +43,14 @@
 package audit
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/countersignd/countersign/internal/statement"
 )
 
 // MaxDocument is the largest length of a document in bytes. The longest one has a
@@ -128,16 +128,8 @@ func NewSalt() string {
 }
 
 // Document returns the record's exact bytes, those that are stored, hashed and
-// exported.
-func (r Record) Document() []byte {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(r); err != nil {
-		panic("audit: " + err.Error()) // no time that a clock shows fails
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
+// exported. The time must be one of before the year 10000.
+func (r Record) Document() []byte { return statement.Encode(r) }
 
 // Parse returns the record that a document spells. It takes no other spelling
 // than that of [Record.Document]; the error says why, in words that hold
@@ -146,17 +138,15 @@ func Parse(document []byte) (Record, error) {
 	if len(document) > MaxDocument {
 		return Record{}, errors.New("it is longer than any document")
 	}
-	var r Record
-	decoder := json.NewDecoder(bytes.NewReader(document))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&r); err != nil {
+	r, err := statement.Decode[Record](document)
+	switch {
+	case errors.Is(err, statement.ErrNotCanonical):
+		return Record{}, errors.New("it is not in canonical form")
+	case err != nil:
 		return Record{}, errors.New("it is not JSON with the members of a record")
 	}
 	if _, offset := r.Time.Zone(); offset != 0 || r.Time.Year() < 1970 || r.Time.Year() > 9999 {
 		return Record{}, errors.New("its time is not in UTC")
-	}
-	if !bytes.Equal(r.Document(), document) {
-		return Record{}, errors.New("it is not in canonical form")
 	}
 	if r.Sequence == 0 || r.Sequence >= 1<<53 || r.Event == "" || r.Actor.Kind == "" || r.Salt == "" {
 		return Record{}, errors.New("its number, event, actor or salt is missing")

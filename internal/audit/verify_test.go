@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -243,11 +244,69 @@ func FuzzParse(f *testing.F) {
 		f.Add(d)
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
+		// What the decoder of the standard library reads is what must be read.
+		var want Record
+		spelled := json.Unmarshal(document, &want) == nil && bytes.Equal(want.Document(), document)
 		r, err := Parse(document)
-		if err == nil && !bytes.Equal(r.Document(), document) {
-			t.Errorf("Parse(%q) is spelled %q", document, r.Document())
+		if err == nil && (!spelled || r != want) {
+			t.Errorf("Parse(%q) = %+v, want %+v, if that is how it is spelled: %v", document, r, want, spelled)
+		}
+		_, offset := want.Time.Zone()
+		whole := len(document) <= MaxDocument && offset == 0 && want.Time.Year() >= 1970 &&
+			0 < want.Sequence && want.Sequence < 1<<53 && want.Event != "" && want.Actor.Kind != "" && want.Salt != ""
+		if err != nil && spelled && whole {
+			t.Errorf("Parse(%q) = %v, want nil", document, err)
 		}
 	})
+}
+
+func TestParseTakesOneSpelling(t *testing.T) {
+	r := Record{
+		Account: "ada", Actor: Actor{ID: "uid 0 (root)", Kind: ActorAdministrator}, Detail: "a \"reason\"", Event: EventDeviceRevoked,
+		Salt: NewSalt(), Sequence: 7, Time: start,
+	}
+	valid := string(r.Document())
+	if got, err := Parse([]byte(valid)); err != nil || got != r {
+		t.Fatalf("Parse(%s) = %+v, %v, want %+v", valid, got, err, r)
+	}
+	r.Detail = ""
+	plain := string(r.Document())
+	for _, test := range []struct{ old, new, words string }{
+		{`"ada"`, `"ada" `, "canonical"},
+		{`"ada"`, `"\u0061da"`, "canonical"},
+		{`"ada"`, `null`, "canonical"},
+		{`"ada"`, "\"\xff\"", "canonical"},
+		{`"account"`, `"Account"`, "canonical"},
+		{`"account":`, `"account":"eve","account":`, "canonical"},
+		{`"sequence":7`, `"sequence":07`, "not JSON"},
+		{`"sequence":7`, `"sequence":7.0`, "not JSON"},
+		{`"sequence":7`, `"sequence":"7"`, "not JSON"},
+		{`"sequence":7`, `"sequence":0`, "number"},
+		{`"sequence":7`, `"sequence":9007199254740992`, "number"},
+		{`"sequence":7`, `"a":1,"sequence":7`, "not JSON with the members"},
+		{`"sequence":7,`, ``, "canonical"},
+		{`Z"}`, `Z"} `, "canonical"},
+		{`Z"}`, `Z"}` + "\n", "canonical"},
+		{`Z"}`, `Z",}`, "not JSON"},
+		{`Z"}`, `Z"`, "not JSON"},
+		{`Z"}`, `Z"}{}`, "canonical"},
+		{`789Z"`, `7890Z"`, "canonical"},
+		{`789Z"`, `789+00:00"`, "canonical"},
+		{`789Z"`, `789+01:00"`, "not in UTC"},
+		{`789Z"`, `789+25:00"`, "not JSON"},
+		{`"2026`, `"1969`, "not in UTC"},
+		{`"2026`, `"0000`, "not in UTC"},
+		{`"2026`, `"12026`, "not JSON"},
+		{`T18:`, `T24:`, "not JSON"},
+		{`"2026-11-22T18:00:00.123456789Z"`, `null`, "canonical"},
+	} {
+		for _, text := range []string{valid, plain} {
+			document := strings.Replace(text, test.old, test.new, 1)
+			if got, err := Parse([]byte(document)); err == nil || !strings.Contains(err.Error(), test.words) || got != (Record{}) {
+				t.Errorf("Parse(%q) = %+v, %v, want words like %q", document, got, err, test.words)
+			}
+		}
+	}
 }
 
 // BenchmarkVerify prints how many records a second are verified: of five, two

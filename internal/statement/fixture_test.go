@@ -225,9 +225,9 @@ func newSample[P Payload](name string, key *ecdsa.PrivateKey, p P) sample {
 	}
 	verify := func(key *ecdsa.PublicKey, signer, jws string) ([]byte, error) {
 		p, err := Verify[P](key, signer, jws)
-		return encode(p), err
+		return Encode(p), err
 	}
-	return sample{name, p.typ(), key, signer, encode(p), jws, verify}
+	return sample{name, p.typ(), key, signer, Encode(p), jws, verify}
 }
 
 // samples returns a statement of each type, and of each form that differs in its members.

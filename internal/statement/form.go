@@ -1,53 +1,11 @@
 package statement
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
-
-// encode returns v in the canonical form of RFC 8785. It relies on the structs of
-// this package to declare their fields in the order of their JSON names and to
-// hold nothing but valid strings, integers, lists and such structs.
-func encode(v any) []byte {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		panic("statement: " + err.Error()) // no such type has a value that fails
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
-
-// decode is the inverse of encode and accepts nothing but its results. That the
-// value is spelled again and compared refuses at one stroke what the decoder
-// lets pass: members that occur twice, that are null or in other case or order, white
-// space, needless escapes, invalid UTF-8, and whatever follows the value.
-func decode[T any](b []byte) (T, error) {
-	var v, none T
-	decoder := json.NewDecoder(bytes.NewReader(b))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&v); err != nil {
-		// The decoder's own words may contain parts of the input.
-		var syntax *json.SyntaxError
-		switch {
-		case errors.As(err, &syntax):
-			return none, refuse("not JSON, at byte %d", syntax.Offset)
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return none, refuse("JSON that is cut off")
-		}
-		return none, refuse("a member is unknown or of the wrong type")
-	}
-	if !bytes.Equal(encode(v), b) {
-		return none, refuse("not in canonical form")
-	}
-	return v, nil
-}
 
 // A rule is what a member has to obey.
 type rule struct {

@@ -79,7 +79,7 @@ func TestJWKAgreesWithJOSE(t *testing.T) {
 		t.Errorf("jose's JWK (-ours +theirs):\n%s", diff)
 	}
 	var back jose.JSONWebKey
-	if err := back.UnmarshalJSON(encode(ours)); err != nil || !approvalKey.PublicKey.Equal(back.Key) {
+	if err := back.UnmarshalJSON(Encode(ours)); err != nil || !approvalKey.PublicKey.Equal(back.Key) {
 		t.Errorf("jose reads our JWK as %v, %v, want the key", back.Key, err)
 	}
 }

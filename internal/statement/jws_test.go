@@ -12,7 +12,7 @@ import (
 )
 
 func TestHeaderMustBeExact(t *testing.T) {
-	payload := encode(codeRequest())
+	payload := Encode(codeRequest())
 	exact := `{"alg":"ES256","kid":"` + device + `","typ":"countersign-code-request+jws"}`
 	headers := []string{
 		``, `{}`, `null`,

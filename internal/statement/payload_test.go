@@ -150,7 +150,7 @@ func checkChanges[P Payload](t *testing.T, valid P, changes map[string]func(*P))
 		if _, err := Sign(key, p); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: Sign = %v, want ErrInvalid", what, err)
 		}
-		mustRefuse(t, s, what, encode(p))
+		mustRefuse(t, s, what, Encode(p))
 	}
 }
 

@@ -58,7 +58,7 @@ type Candidate struct {
 
 // Encode returns the prompt in canonical form. It checks nothing: the maker of a
 // prompt must see that [ParsePrompt] accepts the result.
-func (p Prompt) Encode() []byte { return encode(p) }
+func (p Prompt) Encode() []byte { return Encode(p) }
 
 // ParsePrompt returns the prompt that b spells, which must be in canonical form,
 // at most 4 KiB long, and hold well-formed members. It does not look at the clock.
@@ -66,7 +66,7 @@ func ParsePrompt(b []byte) (Prompt, error) {
 	if len(b) > maxPrompt {
 		return Prompt{}, refuse("a prompt of %d bytes, more than %d", len(b), maxPrompt)
 	}
-	p, err := decode[Prompt](b)
+	p, err := Decode[Prompt](b)
 	if err != nil {
 		return Prompt{}, err
 	}

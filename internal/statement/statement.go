@@ -107,7 +107,7 @@ func Sign[P Payload](key crypto.Signer, p P) (string, error) {
 		return "", refuse("%v", err)
 	}
 	kid, _ := p.keys(keyID)
-	payload := encode(p)
+	payload := Encode(p)
 	if _, err := parse[P](payload, kid, keyID); err != nil {
 		return "", err
 	}
@@ -168,7 +168,7 @@ func VerifyEnrollment(signer, jws string) (Enrollment, *ecdsa.PublicKey, error) 
 // parse reads a payload whose signature was checked, or is about to be made.
 func parse[P Payload](payload []byte, kid, keyID string) (P, error) {
 	var none P
-	p, err := decode[P](payload)
+	p, err := Decode[P](payload)
 	if err != nil {
 		return none, err
 	}

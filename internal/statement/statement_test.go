@@ -74,12 +74,12 @@ func TestVerifyEnrollmentTakesTheKeyFromInside(t *testing.T) {
 	foreign.ApprovalKey, _ = NewJWK(&otherKey.PublicKey)
 	attacks := map[string]struct{ signer, jws string }{
 		"other device expected":           {other, jws},
-		"other device signed by other":    {other, signBytes(t, otherKey, other, want.typ(), encode(stolen))},
-		"other device in the payload":     {device, signBytes(t, approvalKey, device, want.typ(), encode(stolen))},
-		"foreign key announced":           {device, signBytes(t, approvalKey, device, want.typ(), encode(foreign))},
+		"other device signed by other":    {other, signBytes(t, otherKey, other, want.typ(), Encode(stolen))},
+		"other device in the payload":     {device, signBytes(t, approvalKey, device, want.typ(), Encode(stolen))},
+		"foreign key announced":           {device, signBytes(t, approvalKey, device, want.typ(), Encode(foreign))},
 		"two keys, the last one signs":    {device, signBytes(t, otherKey, device, want.typ(), twoKeys(t, want, foreign))},
 		"two keys, the first one signs":   {device, signBytes(t, approvalKey, device, want.typ(), twoKeys(t, want, foreign))},
-		"key under a name in other case":  {device, signBytes(t, approvalKey, device, want.typ(), bytes.Replace(encode(want), []byte("approval_key"), []byte("Approval_key"), 1))},
+		"key under a name in other case":  {device, signBytes(t, approvalKey, device, want.typ(), bytes.Replace(Encode(want), []byte("approval_key"), []byte("Approval_key"), 1))},
 		"a type that holds no key":        {device, newSample("decision", approvalKey, decision(signInPrompt())).jws},
 		"empty":                           {device, ""},
 		"payload of another type of JSON": {device, signBytes(t, approvalKey, device, want.typ(), []byte(`[]`))},
@@ -94,7 +94,7 @@ func TestVerifyEnrollmentTakesTheKeyFromInside(t *testing.T) {
 
 // twoKeys returns the payload of first with the key of second behind its own.
 func twoKeys(t *testing.T, first, second Enrollment) []byte {
-	return []byte(swap(t, string(encode(first)), `"aud"`, `"approval_key":`+string(encode(second.ApprovalKey))+`,"aud"`))
+	return []byte(swap(t, string(Encode(first)), `"aud"`, `"approval_key":`+string(Encode(second.ApprovalKey))+`,"aud"`))
 }
 
 func TestIdentityKeyIsNoApprovalKey(t *testing.T) {
@@ -103,7 +103,7 @@ func TestIdentityKeyIsNoApprovalKey(t *testing.T) {
 	if _, err := Sign(identityKey, e); !errors.Is(err, ErrInvalid) {
 		t.Errorf("Sign = %v, want ErrInvalid", err)
 	}
-	jws := signBytes(t, identityKey, device, e.typ(), encode(e))
+	jws := signBytes(t, identityKey, device, e.typ(), Encode(e))
 	if _, _, err := VerifyEnrollment(device, jws); !errors.Is(err, ErrInvalid) {
 		t.Errorf("VerifyEnrollment = %v, want ErrInvalid", err)
 	}
@@ -120,7 +120,7 @@ func TestA6SignedDenyIsNoAllow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged := parts.header + "." + encode64(encode(decision(signInPrompt()))) + "." + parts.signature
+	forged := parts.header + "." + encode64(Encode(decision(signInPrompt()))) + "." + parts.signature
 	if _, err := Verify[Decision](&approvalKey.PublicKey, device, forged); !errors.Is(err, ErrInvalid) {
 		t.Errorf("Verify(deny made allow) = %v, want ErrInvalid", err)
 	}
@@ -177,7 +177,7 @@ func TestGrantIsSignedByItsKid(t *testing.T) {
 		t.Errorf("Verify (-want +got):\n%s", diff)
 	}
 	// A signature of the right key under the name of another one.
-	jws = signBytes(t, serverKey, other, grant().typ(), encode(grant()))
+	jws = signBytes(t, serverKey, other, grant().typ(), Encode(grant()))
 	for _, signer := range []string{server, other} {
 		if _, err := Verify[Grant](&serverKey.PublicKey, signer, jws); !errors.Is(err, ErrInvalid) {
 			t.Errorf("Verify(signer %s) = %v, want ErrInvalid", signer, err)

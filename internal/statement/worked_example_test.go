@@ -38,7 +38,7 @@ func TestWorkedExample(t *testing.T) {
 	}
 	want := map[string]string{
 		"decision.jws":         jws,
-		"decision.key.json":    string(encode(jwk)),
+		"decision.key.json":    string(Encode(jwk)),
 		"decision.prompt.json": string(signInPrompt().Encode()),
 	}
 	if *update {
@@ -76,7 +76,7 @@ func TestWorkedExample(t *testing.T) {
 	if got.Decision != Deny || string(got.PromptBytes()) != files["decision.prompt.json"] {
 		t.Errorf("Verify = %s on %s, want deny on %s", got.Decision, got.PromptBytes(), files["decision.prompt.json"])
 	}
-	if payload, _, err := joseVerify(files["decision.jws"], key); err != nil || string(payload) != string(encode(d)) {
-		t.Errorf("jose = %s, %v, want %s", payload, err, encode(d))
+	if payload, _, err := joseVerify(files["decision.jws"], key); err != nil || string(payload) != string(Encode(d)) {
+		t.Errorf("jose = %s, %v, want %s", payload, err, Encode(d))
 	}
 }
