@@ -110,17 +110,17 @@ func (s *Store) apply(u *update) error {
 			return fmt.Errorf("beginning to write: %w", err)
 		}
 	}
-	u.tx = tx{bolt: g.tx, buckets: g.buckets, writable: true, writes: g.writes}
+	u.tx = tx{bolt: g.tx, buckets: g.buckets, writable: true, writes: g.writes, scratch: g.scratch}
 	u.call()
 	t := &u.tx
-	g.buckets, g.writes = t.buckets, t.writes[:0]
+	g.buckets, g.writes, g.scratch = t.buckets, t.writes[:0], t.scratch
 
 	var err error
 	if u.err == nil && u.panic == nil {
 		err = g.flush(t.writes)
 	}
 	clear(t.writes)
-	t.writes, t.buckets = nil, nil
+	t.writes, t.buckets, t.scratch = nil, nil, nil
 	return err
 }
 
@@ -148,7 +148,7 @@ func (g *group) flush(writes []write) (err error) {
 		g.scratch = append(g.scratch[:0], w.key...) // bbolt copies keys, but not values.
 		var stored []byte
 		if b != nil {
-			stored = b.Get(g.scratch)
+			stored = b.value(g.scratch)
 		}
 		if bytes.Equal(stored, w.value) {
 			continue // What is there already, or gone already, is nothing to commit.
@@ -162,7 +162,7 @@ func (g *group) flush(writes []write) (err error) {
 			}
 			fallthrough
 		default:
-			g.buckets.note(b, w.key)
+			b.note(w.key)
 			err = b.Put(g.scratch, w.value)
 		}
 		if err != nil {

@@ -32,6 +32,7 @@ type tx struct {
 	writes   []write  // sorted by bucket and key
 	inserted int      // how often writes was inserted to, which moves the others
 	reading  []string // the buckets Ascend is reading
+	scratch  []byte   // memory for a key
 	err      error    // what Ascend could not return
 }
 
@@ -50,7 +51,8 @@ func (t *tx) Get(bucket, key string) ([]byte, error) {
 		return t.writes[i].value, nil
 	}
 	if b := t.buckets.get(t.bolt, bucket); b != nil {
-		return b.Get([]byte(key)), nil
+		t.scratch = append(t.scratch[:0], key...)
+		return b.value(t.scratch), nil
 	}
 	return nil, nil
 }
@@ -215,53 +217,68 @@ func (o *overIter) done() { o.n++ }
 type buckets []namedBucket
 
 type namedBucket struct {
+	*bolt.Bucket
 	name   string
-	bucket *bolt.Bucket
-	end    string // the last key, once something was put
+	cursor *bolt.Cursor // of value; nil before it was called
+	end    string       // the last key, once something was put
+}
+
+// value returns the value under key, or nil. It is Get with a cursor that is used
+// again and again, as its memory is what most of Get's time goes into.
+func (b *namedBucket) value(key []byte) []byte {
+	if b.cursor == nil {
+		b.cursor = b.Cursor()
+	}
+	found, value := b.cursor.Seek(key)
+	if !bytes.Equal(found, key) {
+		return nil
+	}
+	return value
 }
 
 // fullPage is how full bbolt makes the pages of a bucket whose keys come in
 // order. Where they come in any order, it leaves half of each page free.
 const fullPage = 0.9
 
-// note notes that key is about to be put into a bucket, and sets how full its
+// note notes that key is about to be put into the bucket, and sets how full its
 // pages get: what all goes behind the last key needs no room between.
-func (bs buckets) note(bucket *bolt.Bucket, key string) {
-	i := slices.IndexFunc(bs, func(b namedBucket) bool { return b.bucket == bucket })
-	b := &bs[i]
+func (b *namedBucket) note(key string) {
 	if b.end == "" {
-		last, _ := bucket.Cursor().Last()
-		b.end, bucket.FillPercent = string(last), fullPage
+		last, _ := b.Cursor().Last()
+		b.end, b.FillPercent = string(last), fullPage
 	}
 	if key <= b.end {
-		bucket.FillPercent = bolt.DefaultFillPercent
+		b.FillPercent = bolt.DefaultFillPercent
 		return
 	}
 	b.end = key
 }
 
-// get returns the bucket, or nil if there is none.
-func (bs *buckets) get(b *bolt.Tx, name string) *bolt.Bucket {
+// get returns the bucket, or nil if there is none. It is good until the next get.
+func (bs *buckets) get(b *bolt.Tx, name string) *namedBucket {
 	for i := range *bs {
 		if (*bs)[i].name == name {
-			return (*bs)[i].bucket
+			return &(*bs)[i]
 		}
 	}
-	bucket := b.Bucket([]byte(name))
-	if bucket != nil {
-		*bs = append(*bs, namedBucket{name: name, bucket: bucket})
+	if bucket := b.Bucket([]byte(name)); bucket != nil {
+		return bs.add(name, bucket)
 	}
-	return bucket
+	return nil
 }
 
 // create creates a bucket that get did not find.
-func (bs *buckets) create(b *bolt.Tx, name string) (*bolt.Bucket, error) {
+func (bs *buckets) create(b *bolt.Tx, name string) (*namedBucket, error) {
 	bucket, err := b.CreateBucket([]byte(name))
 	if err != nil {
 		return nil, err
 	}
-	*bs = append(*bs, namedBucket{name: name, bucket: bucket})
-	return bucket, nil
+	return bs.add(name, bucket), nil
+}
+
+func (bs *buckets) add(name string, bucket *bolt.Bucket) *namedBucket {
+	*bs = append(*bs, namedBucket{Bucket: bucket, name: name})
+	return &(*bs)[len(*bs)-1]
 }
 
 // reset returns bs without its buckets, for the next transaction.
