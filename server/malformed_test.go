@@ -176,8 +176,8 @@ func dump(t *testing.T, store approval.Store) string {
 	t.Helper()
 	var all strings.Builder
 	err := store.View(t.Context(), func(tx approval.Tx) error {
-		for _, bucket := range []string{"accounts", "devices_of_account", "keys", "invitations", "applications", "tokens", "sign_ins",
-			"open", "asked", "requested_codes", "failures", "recovery", "recovery_tries", "ringing", "tests", "requesters", "records", "records_of", "record_hashes", "notices"} {
+		for _, bucket := range []string{"accounts", "activity", "devices_of_account", "keys", "invitations", "applications", "tokens", "sign_ins",
+			"open", "requested_codes", "recovery", "recovery_tries", "tests", "requesters", "records", "records_of", "record_hashes", "notices"} {
 			for key, value := range tx.Ascend(bucket, "") {
 				if bucket == "devices_of_account" {
 					value, _, _ = bytes.Cut(value, []byte(" ")) // its state

@@ -136,7 +136,7 @@ type Server struct {
 
 	stopping context.Context // ends when Serve is told to stop
 	stop     context.CancelFunc
-	sends    sync.WaitGroup // goroutines that are in a Send
+	crew     *crew
 }
 
 // New returns a Server that does not serve yet.
@@ -163,7 +163,7 @@ func newServer(c Config, peerUID func(net.Conn) (uint32, error)) (*Server, error
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{broker: c.Broker, config: c, log: c.Log, serverKey: key, administrators: trustedUIDs()}
+	s := &Server{broker: c.Broker, config: c, log: c.Log, crew: newCrew(), serverKey: key, administrators: trustedUIDs()}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -261,7 +261,7 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 	for ; running > 0; running-- {
 		err = errors.Join(err, <-failed)
 	}
-	s.sends.Wait()
+	s.crew.end()
 	s.log.Info("stopped")
 	return err
 }

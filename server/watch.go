@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -44,13 +43,13 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 	// Registering comes before reading, so that no ring falls between.
 	watch := d.server.broker.WatchDevice(who.device)
 	defer watch.Close()
-	p := &promptStream{server: d.server, stream: stream, caller: who}
-	if err := apart(func() error { return p.begin(ctx) }); err != nil {
+	p := &promptStream{server: d.server, stream: stream, caller: who, watch: watch}
+	if err := d.server.crew.call(func() error { return p.begin(ctx) }); err != nil {
 		return err
 	}
 	defer d.server.seenLast(ctx, who.device)
 	for {
-		if err := apart(func() error { return p.show(ctx) }); err != nil {
+		if err := d.server.crew.call(func() error { return p.show(ctx) }); err != nil {
 			return err
 		}
 		if err := d.server.waitUntil(ctx, watch, p.next); err != nil {
@@ -59,29 +58,12 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 	}
 }
 
-// apart runs do on a goroutine of its own and waits for it.
-//
-// Reading the store and writing to a stream takes a deep stack, and a goroutine
-// keeps the most part of the deepest one that it had. Thousands of streams wait
-// nearly always, so they do it elsewhere and keep a shallow one.
-func apart(do func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				done <- &panicError{p, debug.Stack()}
-			}
-		}()
-		done <- do()
-	}()
-	return <-done
-}
-
 // A promptStream is what one call of WatchPrompts remembers.
 type promptStream struct {
 	server *Server
 	stream grpc.ServerStreamingServer[pb.WatchPromptsResponse]
 	caller caller
+	watch  *approval.Watch
 
 	last    [sha256.Size]byte // hash of what was sent last; zero if nothing was
 	shown   []string          // ids of the prompts in it
@@ -101,7 +83,7 @@ func (p *promptStream) begin(ctx context.Context) error {
 // a heartbeat.
 func (p *promptStream) show(ctx context.Context) error {
 	broker, device := p.server.broker, p.caller.device
-	screen, err := broker.Screen(ctx, device)
+	screen, err := broker.WatchedScreen(ctx, p.watch)
 	if err != nil {
 		return err
 	}
@@ -115,7 +97,7 @@ func (p *promptStream) show(ctx context.Context) error {
 	if changed := hash != p.last; changed || now.Sub(p.sent) >= heartbeat {
 		message.ServerTime = timestamp(now)
 		if changed {
-			checkpoint, size, err := broker.Checkpoint(ctx)
+			checkpoint, size, err := broker.CheckpointOf(ctx, screen.Records)
 			if err != nil {
 				return err
 			}
@@ -214,12 +196,11 @@ func earlier(a, b time.Time) time.Time {
 // send sends m, and gives up when the caller does not take it in time.
 //
 // A Send that finds no room waits until the stream ends, and only the return
-// of the handler ends it. So it runs on a goroutine of its own, which ends
-// with the stream at the latest and is waited for when the server stops. m
-// must not be changed afterwards.
+// of the handler ends it. So the crew does it, whom that keeps until the stream
+// ends at the latest. m must not be changed afterwards.
 func (s *Server) send(ctx context.Context, stream grpc.ServerStream, m proto.Message) error {
 	done := make(chan error, 1)
-	s.sends.Go(func() { done <- stream.SendMsg(m) })
+	s.crew.do(func() { done <- stream.SendMsg(m) })
 	timer := time.NewTimer(sendTimeout)
 	defer timer.Stop()
 	select {

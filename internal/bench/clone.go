@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,13 @@ type GrowArgs struct {
 // cloned are the buckets that an account has rows in that signs in to nothing,
 // as server/approval/records.go draws them. The record is grown besides.
 var cloned = []string{"accounts", "devices", "devices_of_account", "invitations", "keys", "notices", "recovery"}
+
+// An activity is what else an account has a row of: in it are the numbers of its
+// records.
+type activity struct {
+	Ringing struct{}
+	Records []uint64
+}
 
 // An original is an account with one device, as its rows, from which others are
 // made by other names. What its device has signed is not signed anew, so these
@@ -134,16 +142,14 @@ func (o *original) add(tx approval.Tx, first, last, most int) error {
 		for _, row := range o.rows {
 			rows = append(rows, Row{Bucket: row.Bucket, Key: names.Replace(row.Key), Value: []byte(names.Replace(string(row.Value)))})
 		}
+		var records []uint64
 		for _, r := range o.records {
 			size++
+			records = append(records, size)
 			r.Account, r.Device, r.Statement = names.Replace(r.Account), names.Replace(r.Device), names.Replace(r.Statement)
 			r.Previous, r.Sequence, r.Salt = audit.HashString(previous), size, audit.NewSalt()
 			document, key := r.Document(), fmt.Sprintf("%016x", size)
-			rows = append(rows, Row{Bucket: "records", Key: key, Value: document},
-				Row{Bucket: "records_of", Key: "account/" + r.Account + "/" + key, Value: []byte("1")})
-			if r.Device != "" {
-				rows = append(rows, Row{Bucket: "records_of", Key: "device/" + r.Device + "/" + key, Value: []byte("1")})
-			}
+			rows = append(rows, Row{Bucket: "records", Key: key, Value: document})
 			previous = audit.Hash(document)
 			hashes, err := tree.add(size-1, previous)
 			if err != nil {
@@ -151,6 +157,11 @@ func (o *original) add(tx approval.Tx, first, last, most int) error {
 			}
 			rows = append(rows, hashes...)
 		}
+		encoded, err := json.Marshal(activity{Records: records})
+		if err != nil {
+			return err
+		}
+		rows = append(rows, Row{Bucket: "activity", Key: names.Replace(o.account), Value: encoded})
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
 		if c := strings.Compare(a.Bucket, b.Bucket); c != 0 {

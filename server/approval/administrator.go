@@ -23,7 +23,7 @@ func (b *Broker) Administrator(actor Actor) Administrator {
 	return Administrator{broker: b, actor: actor}
 }
 
-func (a Administrator) record(tx Tx, now time.Time, r Record) error {
+func (a Administrator) record(tx *transaction, now time.Time, r Record) error {
 	r.Actor = a.actor
 	_, err := record(tx, now, r)
 	return err
@@ -36,7 +36,7 @@ func (a Administrator) AddAccount(ctx context.Context, name string) (Account, er
 	}
 	now := a.broker.now()
 	made := Account{Name: name, State: AccountActive, Created: now}
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		old, err := load[Account](tx, bucketAccounts, name)
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func (a Administrator) ListAccounts(ctx context.Context, p Page) ([]Account, str
 	if err != nil {
 		return nil, "", err
 	}
-	err = a.broker.store.View(ctx, func(tx Tx) error {
+	err = a.broker.view(ctx, func(tx *transaction) error {
 		for i := range page {
 			if err := a.broker.countRecovery(tx, &page[i]); err != nil {
 				return err
@@ -79,7 +79,7 @@ func (a Administrator) ListAccounts(ctx context.Context, p Page) ([]Account, str
 func (a Administrator) Account(ctx context.Context, name string) (Account, []Device, error) {
 	var found Account
 	var devices []Device
-	err := a.broker.store.View(ctx, func(tx Tx) error {
+	err := a.broker.view(ctx, func(tx *transaction) error {
 		account, err := existingAccount(tx, name)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func (a Administrator) SuspendAccount(ctx context.Context, name, reason string) 
 	now := a.broker.now()
 	var suspended Account
 	var ring rings
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		ring = rings{}
 		account, err := existingAccount(tx, name)
 		if err != nil {
@@ -152,7 +152,7 @@ func (a Administrator) ResumeAccount(ctx context.Context, name string) (Account,
 	now := a.broker.now()
 	var resumed Account
 	var ring []string
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		ring = nil
 		account, err := existingAccount(tx, name)
 		if err != nil {
@@ -197,7 +197,7 @@ func (a Administrator) CreateInvitation(ctx context.Context, account string, lif
 	now := a.broker.now()
 	token, expires = invitation.NewToken(), now.Add(lifetime)
 	hash := invitation.Hash(token)
-	err = a.broker.store.Update(ctx, func(tx Tx) error {
+	err = a.broker.update(ctx, func(tx *transaction) error {
 		found, err := existingAccount(tx, account)
 		if err != nil {
 			return err
@@ -242,7 +242,7 @@ func (a Administrator) RevokeDevice(ctx context.Context, id, reason string) (Dev
 	now := a.broker.now()
 	var revoked Device
 	var ring rings
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		ring = rings{}
 		d, err := deviceByPrefix(tx, id)
 		if err != nil {
@@ -266,7 +266,7 @@ func (a Administrator) RevokeDevice(ctx context.Context, id, reason string) (Dev
 // Device returns a device, named as for RevokeDevice.
 func (a Administrator) Device(ctx context.Context, id string) (Device, error) {
 	var found Device
-	err := a.broker.store.View(ctx, func(tx Tx) error {
+	err := a.broker.view(ctx, func(tx *transaction) error {
 		d, err := deviceByPrefix(tx, id)
 		if err != nil {
 			return err
@@ -278,7 +278,7 @@ func (a Administrator) Device(ctx context.Context, id string) (Device, error) {
 	return found, err
 }
 
-func existingAccount(tx Tx, name string) (*Account, error) {
+func existingAccount(tx *transaction, name string) (*Account, error) {
 	if !statement.ValidAccount(name) {
 		return nil, invalidField("account", "want 1 to 64 characters of a-z, 0-9 and . _ @ + -, beginning with a letter or digit")
 	}
@@ -297,7 +297,7 @@ const minDevicePrefix = 4
 
 // deviceByPrefix takes the beginning of an id as people say it and agents show
 // it: in groups, with spaces or hyphens between.
-func deviceByPrefix(tx Tx, prefix string) (*Device, error) {
+func deviceByPrefix(tx *transaction, prefix string) (*Device, error) {
 	prefix = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(prefix))
 	if len(prefix) < minDevicePrefix || len(prefix) > 52 {
 		return nil, invalidField("device", "want the device's id, or at least its first %d characters", minDevicePrefix)

@@ -21,7 +21,7 @@ func hashToken(token string) string {
 
 // applicationByToken returns the application that holds the token. The look-up
 // is by the token's hash, so its time tells nothing about tokens that exist.
-func applicationByToken(tx Tx, token string) (*Application, error) {
+func applicationByToken(tx *transaction, token string) (*Application, error) {
 	hash := hashToken(token)
 	id, err := tx.Get(bucketTokens, hash)
 	if err != nil {
@@ -43,7 +43,7 @@ func applicationByToken(tx Tx, token string) (*Application, error) {
 // It grants nothing; the listener asks it to tell strangers from applications.
 func (b *Broker) ApplicationOf(ctx context.Context, token string) string {
 	id := ""
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		app, err := applicationByToken(tx, token)
 		if err == nil {
 			id = app.ID
@@ -71,7 +71,7 @@ func (a Administrator) AddApplication(ctx context.Context, id, name string) (App
 	now := a.broker.now()
 	token := newToken()
 	app := Application{ID: id, Name: name, TokenHash: hashToken(token), Created: now, TokenMade: now}
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		old, err := load[Application](tx, bucketApplications, id)
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func (a Administrator) RotateApplicationToken(ctx context.Context, id string) (A
 	now := a.broker.now()
 	token := newToken()
 	var rotated Application
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		app, err := existingApplication(tx, id)
 		if err != nil {
 			return err
@@ -124,16 +124,15 @@ func (a Administrator) RotateApplicationToken(ctx context.Context, id string) (A
 func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 	now := a.broker.now()
 	var ring rings
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		ring = rings{}
 		app, err := existingApplication(tx, id)
 		if err != nil {
 			return err
 		}
-		accounts := map[string]bool{}
-		for key := range tx.Ascend(bucketAsked, id+"/") {
-			account, _, _ := strings.Cut(key[len(id)+1:], "/")
-			accounts[account] = true
+		accounts, err := askedBy(tx, id)
+		if err != nil {
+			return err
 		}
 		for account := range accounts {
 			devices := a.broker.trustedIDs(tx, account, now)
@@ -142,11 +141,6 @@ func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 				return s.Application == id
 			}); err != nil {
 				return err
-			}
-			for _, key := range keys(tx, bucketAsked, id+"/"+account+"/") {
-				if err := tx.Delete(bucketAsked, key); err != nil {
-					return err
-				}
 			}
 		}
 		if err := tx.Delete(bucketTokens, app.TokenHash); err != nil {
@@ -164,12 +158,27 @@ func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 	return nil
 }
 
+// askedBy returns the accounts of which the application has sign-ins open.
+func askedBy(tx *transaction, application string) (map[string]bool, error) {
+	accounts := map[string]bool{}
+	for id, account := range tx.Ascend(bucketOpen, "") {
+		s, err := load[SignIn](tx, bucketSignIns, id)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil && s.Application == application {
+			accounts[string(account)] = true
+		}
+	}
+	return accounts, nil
+}
+
 // ListApplications returns a page of applications, by id.
 func (a Administrator) ListApplications(ctx context.Context, p Page) ([]Application, string, error) {
 	return list[Application](ctx, a.broker.store, bucketApplications, p)
 }
 
-func existingApplication(tx Tx, id string) (*Application, error) {
+func existingApplication(tx *transaction, id string) (*Application, error) {
 	if !statement.ValidApplication(id) {
 		return nil, invalidField("id", "want 1 to 32 characters of a-z, 0-9 and -, beginning with a letter")
 	}
@@ -183,7 +192,7 @@ func existingApplication(tx Tx, id string) (*Application, error) {
 	return app, nil
 }
 
-func saveApplication(tx Tx, app *Application) error {
+func saveApplication(tx *transaction, app *Application) error {
 	if err := tx.Put(bucketTokens, app.TokenHash, []byte(app.ID)); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 	id := newSignInID(now)
 	var begun SignIn
 	var ring rings
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		ring = rings{}
 		app, err := applicationByToken(tx, token)
 		if err != nil {
@@ -56,12 +57,13 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err != nil {
 			return err
 		}
-		asked := app.ID + "/" + a.Name + "/" + r.hash(known)
-		if old, err := openAsked(tx, asked, now); err != nil || old != nil {
-			if err != nil {
-				return err
-			}
-			begun = *old
+		open, err := openSignIns(tx, a.Name, now)
+		if err != nil {
+			return err
+		}
+		asked := r.hash(known)
+		if i := slices.IndexFunc(open, func(s *SignIn) bool { return s.Application == app.ID && s.Asked == asked }); i >= 0 {
+			begun = *open[i]
 			if ring, err = b.ringAgain(tx, app, &begun, devices, now); err != nil {
 				return err
 			}
@@ -70,8 +72,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		if err := b.room(); err != nil {
 			return err
 		}
-		open, err := collect(tx, a.Name, now)
-		if err != nil {
+		if err := forgetOver(tx, a.Name, open); err != nil {
 			return err
 		}
 		ringing, err := loadRinging(tx, a.Name, now)
@@ -81,7 +82,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		policy := app.Policy.WithDefaults()
 		begun = SignIn{
 			ID: id, Account: a.Name, Application: app.ID, ApplicationName: app.Name, Lane: lane, Known: known, Source: requesterSource(r.Requester.Address, app.ID),
-			Requester: r.Requester, Message: r.Message,
+			Requester: r.Requester, Message: r.Message, Asked: asked,
 			Begun: now, Expires: now.Add(policy.PromptLifetime), CodeLifetime: policy.CodeLifetime, MaxTries: policy.Tries,
 			Recorded: Pending,
 		}
@@ -109,10 +110,7 @@ func (b *Broker) BeginSignIn(ctx context.Context, token string, r Request) (Sign
 		}); err != nil {
 			return err
 		}
-		if err := tx.Put(bucketAsked, asked, []byte(id)); err != nil {
-			return err
-		}
-		if err := tx.Put(bucketSignInsOf, a.Name+"/"+id, present); err != nil {
+		if err := addToAccount(tx, &begun); err != nil {
 			return err
 		}
 		ring.devices = devices
@@ -175,23 +173,6 @@ func (r *Request) hash(known string) string {
 	return pin.Base32.EncodeToString(h.Sum(nil))
 }
 
-// openAsked returns the pending or approved sign-in under a key of
-// bucketAsked, or nil.
-func openAsked(tx Tx, asked string, now time.Time) (*SignIn, error) {
-	id, err := tx.Get(bucketAsked, asked)
-	if err != nil || id == nil {
-		return nil, err
-	}
-	s, err := load[SignIn](tx, bucketSignIns, string(id))
-	if err != nil || s == nil {
-		return nil, err
-	}
-	if state := s.At(now); state != Pending && state != Approved {
-		return nil, nil
-	}
-	return s, nil
-}
-
 // ringGap is how long a known requester must wait for its sign-in to ring again,
 // so that an application that asks again because an answer was lost does not.
 // Strangers have longer gaps, see ringGaps.
@@ -206,7 +187,7 @@ func (s *SignIn) mayRingAgain(r *ringing, now time.Time) bool {
 
 // ringAgain rings a sign-in once more if it may, and counts that. On a disk that
 // is nearly full, where nothing can be put on record, it does not.
-func (b *Broker) ringAgain(tx Tx, app *Application, s *SignIn, devices []string, now time.Time) (ring rings, err error) {
+func (b *Broker) ringAgain(tx *transaction, app *Application, s *SignIn, devices []string, now time.Time) (ring rings, err error) {
 	r, err := loadRinging(tx, s.Account, now)
 	if err != nil || b.full() || !s.mayRingAgain(r, now) {
 		return ring, err
@@ -230,7 +211,7 @@ func (b *Broker) ringAgain(tx Tx, app *Application, s *SignIn, devices []string,
 func (b *Broker) SignIn(ctx context.Context, token, id string) (SignIn, error) {
 	now := b.now()
 	var found SignIn
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		_, s, err := ownSignIn(tx, token, id)
 		if err != nil {
 			return err
@@ -248,7 +229,7 @@ func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, er
 	now := b.now()
 	var after SignIn
 	var ring []string
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		ring = nil
 		app, s, err := ownSignIn(tx, token, id)
 		if err != nil {
@@ -280,7 +261,7 @@ func (b *Broker) CancelSignIn(ctx context.Context, token, id string) (SignIn, er
 
 // ownSignIn returns the sign-in if the calling application began it. It does
 // not tell somebody else's from none.
-func ownSignIn(tx Tx, token, id string) (*Application, *SignIn, error) {
+func ownSignIn(tx *transaction, token, id string) (*Application, *SignIn, error) {
 	app, err := applicationByToken(tx, token)
 	if err != nil {
 		return nil, nil, err

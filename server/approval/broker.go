@@ -115,15 +115,13 @@ func Open(ctx context.Context, c Config) (*Broker, error) {
 		devices: devices, recoveryWait: c.RecoveryWait, log: c.Log, hub: newHub(),
 		full: c.Full, outside: c.Outside, deliveries: deliveries{news: newDeliveryNews()}, observe: c.Observe.withDefaults(),
 	}
+	b.hub.read = b.read
 	var err error
 	if b.waking, err = newWaking(c.Wakers); err != nil {
 		return nil, err
 	}
 	if b.log == nil {
 		b.log = slog.Default()
-	}
-	if c.Observe.Recorded != nil {
-		b.store = observedStore{c.Store, c.Observe.Recorded}
 	}
 	if b.full == nil {
 		b.full = func() bool { return false }
@@ -155,8 +153,8 @@ func (b *Broker) SigningKey() (keyID string, key statement.JWK) {
 	return b.secrets.signingID, b.secrets.signingJWK
 }
 
-// WatchDevice opens a [Watch] for what [Broker.Screen] returns. A device has
-// one; the newest wins.
+// WatchDevice opens a [Watch] for [Broker.WatchedScreen]. A device has one; the
+// newest wins.
 func (b *Broker) WatchDevice(device string) *Watch { return b.hub.watchDevice(device) }
 
 // RingDevices makes every Watch of a device return from waiting, for a server
@@ -174,7 +172,7 @@ func (b *Broker) ConnectedDevices() int { return b.hub.connectedDevices() }
 
 // RecordSize returns how many records there are.
 func (b *Broker) RecordSize(ctx context.Context) (size uint64, err error) {
-	err = b.store.View(ctx, func(tx Tx) error {
+	err = b.view(ctx, func(tx *transaction) error {
 		size, err = recordCount(tx)
 		return err
 	})
@@ -189,7 +187,7 @@ type caller struct {
 }
 
 // loadCaller returns the device and its account, either of which may be nil.
-func loadCaller(tx Tx, device string) (caller, error) {
+func loadCaller(tx *transaction, device string) (caller, error) {
 	d, err := load[Device](tx, bucketDevices, device)
 	if err != nil || d == nil {
 		return caller{}, err
@@ -199,7 +197,7 @@ func loadCaller(tx Tx, device string) (caller, error) {
 }
 
 // trusted returns the calling device if [Broker.mayApprove] says that it counts.
-func (b *Broker) trusted(tx Tx, device string, now time.Time) (caller, error) {
+func (b *Broker) trusted(tx *transaction, device string, now time.Time) (caller, error) {
 	c, err := loadCaller(tx, device)
 	if err != nil {
 		return caller{}, err
@@ -209,7 +207,7 @@ func (b *Broker) trusted(tx Tx, device string, now time.Time) (caller, error) {
 
 // readable is like trusted but lets the device of a suspended account in: it
 // may look at its list, and may always revoke. There is nothing to deny then.
-func (b *Broker) readable(tx Tx, device string, now time.Time) (c caller, suspended bool, err error) {
+func (b *Broker) readable(tx *transaction, device string, now time.Time) (c caller, suspended bool, err error) {
 	c, err = b.trusted(tx, device, now)
 	if errors.Is(err, &Error{Reason: ReasonAccountSuspended}) {
 		return c, true, nil
@@ -218,7 +216,7 @@ func (b *Broker) readable(tx Tx, device string, now time.Time) (c caller, suspen
 }
 
 // devicesOf returns the devices of an account, revoked ones too, oldest first.
-func devicesOf(tx Tx, account string) ([]Device, error) {
+func devicesOf(tx *transaction, account string) ([]Device, error) {
 	var devices []Device
 	for key := range tx.Ascend(bucketDevicesOf, account+"/") {
 		d, err := load[Device](tx, bucketDevices, key[len(account)+1:])
@@ -234,20 +232,20 @@ func devicesOf(tx Tx, account string) ([]Device, error) {
 }
 
 // trustedIDs returns the ids of the trusted devices of an account.
-func (b *Broker) trustedIDs(tx Tx, account string, now time.Time) []string {
+func (b *Broker) trustedIDs(tx *transaction, account string, now time.Time) []string {
 	var ids []string
-	for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
-		if d := parseStanding(standing); d.At(now, b.restored) == DeviceTrusted {
-			ids = append(ids, key[len(account)+1:])
+	for d := range standings(tx, account) {
+		if d.At(now, b.restored) == DeviceTrusted {
+			ids = append(ids, d.ID)
 		}
 	}
 	return ids
 }
 
 // nobodyToAsk says why an account has no trusted device.
-func (b *Broker) nobodyToAsk(tx Tx, account string, now time.Time) error {
-	for _, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
-		switch d := parseStanding(standing); d.At(now, b.restored) {
+func (b *Broker) nobodyToAsk(tx *transaction, account string, now time.Time) error {
+	for d := range standings(tx, account) {
+		switch d.At(now, b.restored) {
 		case DeviceUnconfirmed:
 			return refuse(ReasonNoTrustedDevice, "The server was restored from a backup, and no device of the account %s was confirmed since, so none can be asked. An administrator must confirm one.", account)
 		case DeviceDormant:

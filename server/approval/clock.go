@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -61,7 +60,7 @@ func (c *clock) now() time.Time {
 	if c.wall != nil {
 		read = c.wall()
 	}
-	return c.at(read.Round(0), passed)
+	return c.at(read.Round(0), passed).UTC() // as it is when it was stored and read
 }
 
 // at returns the time, given a reading of the machine's two clocks. It is a
@@ -136,7 +135,7 @@ func (b *Broker) KeepTime(ctx context.Context) error {
 		return nil
 	}
 	var ring rings
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		ring = rings{}
 		if step != 0 {
 			if err := b.clockChanged(tx, now, stepWords(step), &ring); err != nil {
@@ -165,7 +164,7 @@ func stepWords(step time.Duration) string {
 }
 
 // clockChanged puts a change of the clock on record and ends what is open.
-func (b *Broker) clockChanged(tx Tx, now time.Time, how string, ring *rings) error {
+func (b *Broker) clockChanged(tx *transaction, now time.Time, how string, ring *rings) error {
 	if _, err := record(tx, now, Record{Event: EventClockChanged, Actor: Actor{Kind: ActorServer}, Detail: how}); err != nil {
 		return err
 	}
@@ -174,12 +173,12 @@ func (b *Broker) clockChanged(tx Tx, now time.Time, how string, ring *rings) err
 
 // voidOpen calls off every open sign-in and test prompt, and voids every code
 // that was asked for. The caller rings afterwards.
-func (b *Broker) voidOpen(tx Tx, now time.Time, cause CancelCause, ring *rings) error {
+func (b *Broker) voidOpen(tx *transaction, now time.Time, cause CancelCause, ring *rings) error {
 	var accounts []string
-	for key := range tx.Ascend(bucketOpen, "") {
-		account, _, _ := strings.Cut(key, "/")
-		accounts = append(accounts, account)
+	for _, account := range tx.Ascend(bucketOpen, "") {
+		accounts = append(accounts, string(account))
 	}
+	slices.Sort(accounts)
 	for _, account := range slices.Compact(accounts) {
 		ring.devices = append(ring.devices, b.trustedIDs(tx, account, now)...)
 		if err := cancelOpen(tx, now, account, cause, ring, func(*SignIn) bool { return true }); err != nil {
@@ -215,7 +214,7 @@ func lastTime(tx Tx) (time.Time, error) {
 // is still to come becomes now: a failure must not count, nor an invitation be
 // good, until a year that somebody's clock once showed. What was begun in that
 // year is called off.
-func (b *Broker) acceptClock(tx Tx, now time.Time, ring *rings) error {
+func (b *Broker) acceptClock(tx *transaction, now time.Time, ring *rings) error {
 	if err := b.clockChanged(tx, now, "the operator accepted it", ring); err != nil {
 		return err
 	}
@@ -267,11 +266,11 @@ func (b *Broker) acceptClock(tx Tx, now time.Time, ring *rings) error {
 }
 
 // timedBuckets hold times that matter for longer than a sign-in lives.
-var timedBuckets = []string{bucketAccounts, bucketDevices, bucketApplications, bucketRinging, bucketRequesters, bucketFailures, bucketRecovery, bucketNotices}
+var timedBuckets = []string{bucketAccounts, bucketActivity, bucketDevices, bucketApplications, bucketRequesters, bucketRecovery, bucketNotices}
 
 // pastOnly replaces the times in a value that are still to come by now. It
 // works on the JSON, so that no field of any type is forgotten.
-func pastOnly(tx Tx, bucket, key string, now time.Time) error {
+func pastOnly(tx *transaction, bucket, key string, now time.Time) error {
 	value, err := tx.Get(bucket, key)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	var refusal *Error
 	var notMe, strangersSilent bool
 	var warn, ring []string
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		answer, refusal, warn, ring = Code{}, nil, nil, nil
 		notMe, strangersSilent = false, false
 		c, err := b.trusted(tx, device, now)
@@ -55,7 +55,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		if !bytes.Equal(d.PromptBytes(), b.prompt(s, device)) {
 			return refuse(ReasonStatementMismatch, "The signed prompt is not the one that this device was shown.")
 		}
-		if standing == outdated && !s.signedBy(device, jws) {
+		if standing == outdated && !s.signedBy(device, claims.digest()) {
 			refusal = errOutdated
 			if d.Decision == statement.Deny {
 				refusal = errCopied
@@ -64,7 +64,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 				return err
 			}
 		}
-		after, err := s.next(decisionStep(device, &d, jws), now)
+		after, err := s.next(decisionStep(device, &d, claims.digest()), now)
 		if err != nil && refusal != nil {
 			refusal = errOutdated // too late to do anything, but what was noted stays
 			return nil
@@ -84,6 +84,9 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 				Address: address, Detail: d.Reason, Statement: jws,
 			}); err != nil {
 				return err
+			}
+			if event != EventDenyReason {
+				after.Decision = after.Records[len(after.Records)-1]
 			}
 			if notMe = s.DenyReason != statement.NotMe && after.DenyReason == statement.NotMe; notMe {
 				if strangersSilent, err = wasNotMe(tx, now, &after, Record{Actor: Actor{Kind: ActorServer}, Device: device}); err != nil {
@@ -118,8 +121,8 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 	return answer, nil
 }
 
-func decisionStep(device string, d *statement.Decision, jws string) step {
-	st := step{device: device, statement: jws, reason: d.Reason}
+func decisionStep(device string, d *statement.Decision, signed string) step {
+	st := step{device: device, signed: signed, reason: d.Reason}
 	switch d.Decision {
 	case statement.Allow:
 		st.kind = stepAllow
@@ -129,9 +132,10 @@ func decisionStep(device string, d *statement.Decision, jws string) step {
 	return st
 }
 
-// signedBy reports whether the sign-in was decided by this very statement.
-func (s *SignIn) signedBy(device, jws string) bool {
-	return s.DecidedBy == device && statement.SigningInput(s.Decision) == statement.SigningInput(jws)
+// signedBy reports whether the sign-in was decided by the statement that signed
+// this.
+func (s *SignIn) signedBy(device, signed string) bool {
+	return s.DecidedBy == device && s.Signed == signed
 }
 
 // decided returns the event that a decision made, if it changed anything.

@@ -110,7 +110,7 @@ func (c *DeliveryCounts) add(p *progress) {
 }
 
 // progressOf returns how far a prompt has come, by device.
-func (b *Broker) progressOf(tx Tx, prompt string) (map[string]progress, error) {
+func (b *Broker) progressOf(tx *transaction, prompt string) (map[string]progress, error) {
 	stored, err := loadProgress(tx, prompt)
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (b *Broker) progressOf(tx Tx, prompt string) (map[string]progress, error) {
 
 // loadProgress returns what is stored, never nil without an error. What is damaged
 // counts as not there: nobody is kept from denying by what decides nothing.
-func loadProgress(tx Tx, prompt string) (map[string]progress, error) {
+func loadProgress(tx *transaction, prompt string) (map[string]progress, error) {
 	encoded, err := tx.Get(bucketDeliveries, prompt)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func loadProgress(tx Tx, prompt string) (map[string]progress, error) {
 }
 
 // noteAnswer writes down with a decision on which device it was made.
-func noteAnswer(tx Tx, signIn, device string, now time.Time) error {
+func noteAnswer(tx *transaction, signIn, device string, now time.Time) error {
 	of, err := loadProgress(tx, signIn)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (p *Push) tell(news pushNews) {
 // deliveriesOf returns how far a sign-in has come on each device it was for, of the
 // devices of its account, in their order: those that are trusted and were when it
 // began, and those of which something is known.
-func (b *Broker) deliveriesOf(tx Tx, s *SignIn, devices []Device, now time.Time) ([]Delivery, error) {
+func (b *Broker) deliveriesOf(tx *transaction, s *SignIn, devices []Device, now time.Time) ([]Delivery, error) {
 	of, err := b.progressOf(tx, s.ID)
 	if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func (b *Broker) deliveriesOf(tx Tx, s *SignIn, devices []Device, now time.Time)
 
 // count fills in how many trusted devices there are, and how far the sign-in has
 // come on them.
-func (b *Broker) count(tx Tx, s *SignIn, devices []string) error {
+func (b *Broker) count(tx *transaction, s *SignIn, devices []string) error {
 	of, err := b.progressOf(tx, s.ID)
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func (b *Broker) writeDeliveries(ctx context.Context) error {
 		return nil
 	}
 	now := b.now()
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		for prompt, of := range news.progress {
 			stored, err := loadProgress(tx, prompt)
 			if err != nil {
@@ -200,7 +200,7 @@ func touched(news deliveryNews) map[string]bool {
 	return devices
 }
 
-func writeDeviceNews(tx Tx, device string, news deliveryNews) error {
+func writeDeviceNews(tx *transaction, device string, news deliveryNews) error {
 	d, err := load[Device](tx, bucketDevices, device)
 	if err != nil || d == nil {
 		return err
@@ -221,7 +221,7 @@ func writeDeviceNews(tx Tx, device string, news deliveryNews) error {
 
 // forgetDeliveries deletes the oldest rows that are too old. Ids are in order of
 // time.
-func forgetDeliveries(tx Tx, now time.Time) error {
+func forgetDeliveries(tx *transaction, now time.Time) error {
 	oldest := signInIDTime(now.Add(-deliveryKept))
 	var over []string
 	for key := range tx.Ascend(bucketDeliveries, "") {

@@ -17,34 +17,37 @@ type Device struct {
 	KeyStorage   string // likewise
 	ApprovalKey  statement.JWK
 	ApprovalID   string      // key id of ApprovalKey
-	Counter      uint64      // of the newest statement by this device
-	Newest       string      // SHA-256 of what that statement signed, in base64
-	Stale        stale       // statements whose counter did not rise
+	Counter      uint64      `json:",omitzero"`  // of the newest statement by this device
+	Newest       string      `json:",omitzero"`  // SHA-256 of what that statement signed, in base64
+	Stale        stale       `json:",omitzero"`  // statements whose counter did not rise
 	Calls        []time.Time `json:",omitempty"` // in the last hour, signed ones that were put on record
 	Renames      []time.Time `json:",omitempty"` // likewise, which nothing has to be signed for: names, and more by now
 	Enrolled     time.Time
 	EnrolledBy   Actor
-	LastSeen     time.Time // to the minute
-	Readmitted   time.Time // zero if it never had to be
-	ReadmittedBy Actor
-	Confirmed    time.Time // after the store was restored from a backup; zero if it never had to be
+	LastSeen     time.Time `json:",omitzero"` // to the minute
+	Readmitted   time.Time `json:",omitzero"` // zero if it never had to be
+	ReadmittedBy Actor     `json:",omitzero"`
+	Confirmed    time.Time `json:",omitzero"` // after the store was restored from a backup; zero if it never had to be
 
-	OfflineStep  int64 // of the newest offline code that was used; none counts at or before it
-	OfflineDrift int   // how many steps the device's clock was ahead then, -2 to 2
+	OfflineStep  int64 `json:",omitzero"` // of the newest offline code that was used; none counts at or before it
+	OfflineDrift int   `json:",omitzero"` // how many steps the device's clock was ahead then, -2 to 2
 
-	Revoked      time.Time // zero while trusted
-	RevokedBy    Actor
-	RevokeReason string
+	Revoked      time.Time `json:",omitzero"` // zero while trusted
+	RevokedBy    Actor     `json:",omitzero"`
+	RevokeReason string    `json:",omitzero"`
 
-	// Enrollment is the device's own signed request to be trusted. It came
-	// with an invitation or a recovery code, of which this is the hash, or with
-	// a request that a trusted device allowed. A retry shows the same again.
-	Enrollment   string
-	Invitation   string
-	TrustRequest string // sign-in id
-	Recovery     string
+	// Enrollment is the device's own signed request to be trusted, until that is
+	// on record.
+	Enrollment string `json:",omitzero"`
 
-	TrustFrom time.Time // when it may be trusted, if it had to wait; zero else
+	// The request came with an invitation or a recovery code, of which this is the
+	// hash, or was allowed by a trusted device in a sign-in. A retry shows the same
+	// again.
+	Invitation   string `json:",omitzero"`
+	TrustRequest string `json:",omitzero"` // sign-in id
+	Recovery     string `json:",omitzero"`
+
+	TrustFrom time.Time `json:",omitzero"` // when it may be trusted, if it had to wait; zero else
 
 	Push    *Push     `json:",omitempty"` // how it is woken; nil if it registered nothing
 	Reached time.Time `json:",omitzero"`  // when it last said that it has a prompt, to the minute

@@ -46,7 +46,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Enrolled, erro
 	codes := newSignInID(now)
 	var enrolled Enrolled
 	var others []string
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err = b.update(ctx, func(tx *transaction) error {
 		enrolled, others = Enrolled{}, nil
 		old, err := load[Device](tx, bucketDevices, in.Device)
 		if err != nil {
@@ -141,7 +141,7 @@ func (d *Device) mayRepeat(same bool) error {
 
 // redeemable returns an invitation that can be used now, and its account. It
 // does not tell an unknown invitation from one that was used or expired.
-func redeemable(tx Tx, hash string, now time.Time) (*Account, *invitationRecord, error) {
+func redeemable(tx *transaction, hash string, now time.Time) (*Account, *invitationRecord, error) {
 	inv, err := load[invitationRecord](tx, bucketInvitations, hash)
 	if err != nil {
 		return nil, nil, err
@@ -158,7 +158,7 @@ func redeemable(tx Tx, hash string, now time.Time) (*Account, *invitationRecord,
 
 // addDevice stores a new device, trusted or waiting, with its indexes, and the
 // record of one that is trusted. A key that any device ever had is refused.
-func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) error {
+func addDevice(tx *transaction, now time.Time, a *Account, d *Device, address string) error {
 	if err := unusedKeys(tx, d.ID, d.ApprovalID); err != nil {
 		return err
 	}
@@ -167,21 +167,26 @@ func addDevice(tx Tx, now time.Time, a *Account, d *Device, address string) erro
 			return err
 		}
 	}
-	if err := saveDevice(tx, d); err != nil || d.State != DeviceTrusted {
-		return err
+	if d.State != DeviceTrusted {
+		return saveDevice(tx, d)
 	}
-	return countTrusted(tx, now, a, d, address)
+	return admitDevice(tx, now, a, d, address)
 }
 
-// countTrusted counts a device that has become trusted, and records it.
-func countTrusted(tx Tx, now time.Time, a *Account, d *Device, address string) error {
+// admitDevice stores and counts a device that has become trusted, and records it.
+func admitDevice(tx *transaction, now time.Time, a *Account, d *Device, address string) error {
+	enrollment := d.Enrollment
+	d.Enrollment = ""
+	if err := saveDevice(tx, d); err != nil {
+		return err
+	}
 	a.Trusted++
 	if err := save(tx, bucketAccounts, a.Name, a); err != nil {
 		return err
 	}
 	_, err := record(tx, now, Record{
 		Event: EventDeviceEnrolled, Actor: d.EnrolledBy, Account: a.Name, Device: d.ID,
-		Address: address, Detail: d.Name, Statement: d.Enrollment,
+		Address: address, Detail: d.Name, Statement: enrollment,
 	})
 	return err
 }

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -34,23 +35,42 @@ var longestRun = map[Lane]int{LaneUnknown: 60, LaneKnown: 20, LaneEnrolment: 20}
 
 // failures are the wrong codes of an account in one lane.
 type failures struct {
-	Times  map[codeKind][]time.Time // in the longest window, oldest first
-	Run    int                      // of whatever kind, since the last right one
-	Closed time.Time                // when the run was too long; zero while the lane is open
+	Times  map[codeKind][]time.Time `json:",omitempty"` // in the longest window, oldest first
+	Run    int                      `json:",omitzero"`  // of whatever kind, since the last right one
+	Closed time.Time                `json:",omitzero"`  // when the run was too long; zero while the lane is open
 }
 
 // loadFailures returns the failures of an account in a lane, never nil without
 // an error.
-func loadFailures(tx Tx, account string, lane Lane) (*failures, error) {
-	f, err := load[failures](tx, bucketFailures, account+"/"+string(lane))
-	if f == nil {
-		f = &failures{}
+func loadFailures(tx *transaction, account string, lane Lane) (*failures, error) {
+	a, err := tx.activity(account)
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	if f := a.Failures[lane]; f != nil {
+		return f.clone(), nil
+	}
+	return &failures{}, nil
 }
 
-func (f *failures) save(tx Tx, account string, lane Lane) error {
-	return save(tx, bucketFailures, account+"/"+string(lane), f)
+func (f *failures) clone() *failures {
+	c := *f
+	c.Times = maps.Clone(f.Times)
+	for kind, times := range c.Times {
+		c.Times[kind] = slices.Clone(times)
+	}
+	return &c
+}
+
+func (f *failures) save(tx *transaction, account string, lane Lane) error {
+	a, err := tx.activity(account)
+	if err == nil {
+		if a.Failures == nil {
+			a.Failures = map[Lane]*failures{}
+		}
+		a.Failures[lane], a.changed = f.clone(), true
+	}
+	return err
 }
 
 // barred says why no code of the kind may be compared now, or returns nil.

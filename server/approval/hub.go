@@ -10,6 +10,8 @@ import (
 // hub is a doorbell and holds no news: after a commit it rings whoever watches
 // a device or a sign-in, and the one who was rung reads the store again.
 type hub struct {
+	read func(account string) (*reading, error)
+
 	mu      sync.Mutex
 	devices map[string]*Watch
 	signIns map[string]map[*Watch]struct{}
@@ -26,6 +28,15 @@ type Watch struct {
 	device, signIn string // one of them is set
 
 	timer *time.Timer // of WaitFor; nil before the first
+
+	// Guarded by hub.mu:
+
+	account string // of the device; empty until it was read
+
+	// reading is what the store said after the newest ring, read by the first who
+	// asks of the devices that were rung with it; nil if there was no ring since
+	// it was taken.
+	reading func() (*reading, error)
 }
 
 var errReplaced = refuse(ReasonStreamReplaced, "This device's key is in use in another program. If you started a second agent, stop one of them. If not, somebody has a copy of the key: revoke the device.")
@@ -120,10 +131,19 @@ func (w *Watch) ring() {
 func (h *hub) ring(devices []string, signIns ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var account string
+	var read func() (*reading, error)
 	for _, d := range devices {
-		if w := h.devices[d]; w != nil {
-			w.ring()
+		w := h.devices[d]
+		if w == nil {
+			continue
 		}
+		if w.account != account || read == nil {
+			account = w.account
+			read = h.readOnce(account)
+		}
+		w.reading = read
+		w.ring()
 	}
 	for _, id := range signIns {
 		for w := range h.signIns[id] {
@@ -137,8 +157,34 @@ func (h *hub) ringDevices() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.devices {
+		w.reading = nil
 		w.ring()
 	}
+}
+
+// readOnce returns what reads an account when it is first called, and says the same
+// to all who call it. What there was to ring for is committed by then.
+func (h *hub) readOnce(account string) func() (*reading, error) {
+	if account == "" {
+		return nil
+	}
+	return sync.OnceValues(func() (*reading, error) { return h.read(account) })
+}
+
+// take returns the account of a watched device, empty if it is not known yet, and
+// how to read it with the others that were rung, nil if it was not.
+func (w *Watch) take() (account string, read func() (*reading, error)) {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	account, read = w.account, w.reading
+	w.reading = nil
+	return account, read
+}
+
+func (w *Watch) setAccount(account string) {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	w.account = account
 }
 
 func (h *hub) connected(device string) bool {

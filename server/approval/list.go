@@ -129,29 +129,55 @@ func list[T any](ctx context.Context, store Store, bucket string, p Page) (page 
 	return page, next, err
 }
 
-// newest returns a page of the things that an index names, newest first.
-func newest[T any](tx Tx, index, prefix, bucket string, p Page) (page []T, next string, err error) {
-	before := p.Token
-	if before != "" {
-		before = prefix + before
-	}
-	var last string
-	descend(tx, index, prefix, before, func(key string) bool {
+// newestSignIns returns a page of all sign-ins, newest first.
+func newestSignIns(tx Tx, p Page) (page []SignIn, next string, err error) {
+	descend(tx, bucketSignIns, "", p.Token, func(id string) bool {
 		if len(page) == p.Size {
-			next = last
+			next = page[len(page)-1].ID
 			return false
 		}
-		last = strings.TrimPrefix(key, prefix)
-		var v *T
-		if v, err = load[T](tx, bucket, last); err != nil {
+		var s *SignIn
+		if s, err = load[SignIn](tx, bucketSignIns, id); err != nil || s == nil {
 			return false
 		}
-		if v != nil {
-			page = append(page, *v)
-		}
+		page = append(page, *s)
 		return true
 	})
 	return page, next, err
+}
+
+// newestOf returns a page of an account's sign-ins, newest first.
+func newestOf(tx *transaction, account string, p Page) (page []SignIn, next string, err error) {
+	a, err := tx.activity(account)
+	if err != nil {
+		return nil, "", err
+	}
+	id := a.Newest
+	if p.Token != "" {
+		s, err := load[SignIn](tx, bucketSignIns, p.Token)
+		if err != nil {
+			return nil, "", err
+		}
+		if s == nil || s.Account != account {
+			return nil, "", invalidField("page_token", "want what the page before returned")
+		}
+		id = s.Before
+	}
+	for id != "" {
+		if len(page) == p.Size {
+			return page, page[len(page)-1].ID, nil
+		}
+		s, err := load[SignIn](tx, bucketSignIns, id)
+		if err != nil {
+			return nil, "", err
+		}
+		if s == nil {
+			return nil, "", fmt.Errorf("%w: the sign-in %s is missing: restore the latest backup", ErrStoreFailed, id)
+		}
+		page = append(page, *s)
+		id = s.Before
+	}
+	return page, "", nil
 }
 
 // ListSignIns returns a page of sign-ins, newest first: those of an account,
@@ -161,15 +187,15 @@ func (a Administrator) ListSignIns(ctx context.Context, account string, p Page) 
 	if err != nil {
 		return nil, "", err
 	}
-	err = a.broker.store.View(ctx, func(tx Tx) error {
+	err = a.broker.view(ctx, func(tx *transaction) error {
 		if account == "" {
-			page, next, err = newest[SignIn](tx, bucketSignIns, "", bucketSignIns, p)
+			page, next, err = newestSignIns(tx, p)
 			return err
 		}
 		if _, err := existingAccount(tx, account); err != nil {
 			return err
 		}
-		page, next, err = newest[SignIn](tx, bucketSignInsOf, account+"/", bucketSignIns, p)
+		page, next, err = newestOf(tx, account, p)
 		return err
 	})
 	return page, next, err
@@ -183,7 +209,7 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, 
 	now := a.broker.now()
 	var found SignIn
 	var records []Entry
-	err := a.broker.store.View(ctx, func(tx Tx) error {
+	err := a.broker.view(ctx, func(tx *transaction) error {
 		records = nil
 		s, err := load[SignIn](tx, bucketSignIns, id)
 		if err != nil {
@@ -221,7 +247,7 @@ func (a Administrator) SignIn(ctx context.Context, id string) (SignIn, []Entry, 
 // expiredInvitations yields the hashes of the invitations that can be
 // forgotten, of those whose hash begins so. They are collected first, so that
 // the caller may delete.
-func expiredInvitations(tx Tx, now time.Time, prefix string) func(func(string, error) bool) {
+func expiredInvitations(tx *transaction, now time.Time, prefix string) func(func(string, error) bool) {
 	return func(yield func(string, error) bool) {
 		for _, key := range keys(tx, bucketInvitations, prefix) {
 			inv, err := load[invitationRecord](tx, bucketInvitations, key)
@@ -241,7 +267,7 @@ func (b *Broker) Devices(ctx context.Context, device string) ([]Device, error) {
 	now := b.now()
 	var self Device
 	var devices []Device
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
@@ -271,7 +297,7 @@ type Self struct {
 func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 	now := b.now()
 	var self Self
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		c, suspended, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
@@ -282,7 +308,8 @@ func (b *Broker) Self(ctx context.Context, device string) (Self, error) {
 		}
 		b.refresh(c.device)
 		self = Self{Device: *c.device, Suspended: suspended, RecoveryCodes: set.left()}
-		self.Notices, err = noticesFor(tx, c.device, now)
+		told, err := look[notices](tx, bucketNotices, c.device.Account)
+		self.Notices = told.of(c.device, now)
 		return err
 	})
 	b.noteSeen(ctx, err, &self.Device, now)
@@ -305,7 +332,7 @@ func (b *Broker) noteSeen(ctx context.Context, err error, d *Device, now time.Ti
 // is the most.
 func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page []SignIn, next string, err error) {
 	now := b.now()
-	err = b.store.View(ctx, func(tx Tx) error {
+	err = b.view(ctx, func(tx *transaction) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
@@ -322,7 +349,7 @@ func (b *Broker) RecentSignIns(ctx context.Context, device string, p Page) (page
 			return err
 		}
 		account := c.account.Name
-		if page, next, err = newest[SignIn](tx, bucketSignInsOf, account+"/", bucketSignIns, p); err != nil {
+		if page, next, err = newestOf(tx, account, p); err != nil {
 			return err
 		}
 		trusted := b.trustedIDs(tx, account, now)

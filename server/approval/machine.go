@@ -10,10 +10,10 @@ import (
 type step struct {
 	kind stepKind
 
-	device    string      // stepAllow, stepDeny: the device that decided
-	reason    string      // stepDeny: statement.Mistake, statement.NotMe or empty
-	statement string      // stepAllow, stepDeny: what the device signed
-	cause     CancelCause // stepCancel
+	device string      // stepAllow, stepDeny: the device that decided
+	reason string      // stepDeny: statement.Mistake, statement.NotMe or empty
+	signed string      // stepAllow, stepDeny: what the device signed, by its SHA-256
+	cause  CancelCause // stepCancel
 
 	// stepTry: what of the codes that were typed there is to compare with. The
 	// comparison is made only once the machine has counted the try.
@@ -68,7 +68,7 @@ func (s SignIn) allow(st step, now time.Time) (SignIn, error) {
 	case Pending:
 		s.Recorded = Approved
 		s.DecidedBy = st.device
-		s.Decision = st.statement
+		s.Signed = st.signed
 		s.CodeExpires = now.Add(s.CodeLifetime)
 		return s, nil
 	case Approved:
@@ -86,7 +86,7 @@ func (s SignIn) deny(st step, now time.Time) (SignIn, error) {
 	case Pending, Approved:
 		s.Recorded = Denied
 		s.DecidedBy = st.device
-		s.Decision = st.statement
+		s.Signed = st.signed
 		s.DenyReason = st.reason
 		s.CodeExpires = time.Time{}
 		s.Ended = now

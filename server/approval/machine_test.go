@@ -18,11 +18,11 @@ func pendingSignIn() SignIn {
 }
 
 func allowBy(device string) step {
-	return step{kind: stepAllow, device: device, statement: "allow by " + device}
+	return step{kind: stepAllow, device: device, signed: "allow by " + device}
 }
 
 func denyBy(device, reason string) step {
-	return step{kind: stepDeny, device: device, statement: "deny by " + device, reason: reason}
+	return step{kind: stepDeny, device: device, signed: "deny by " + device, reason: reason}
 }
 
 func try(right, requested bool) step {

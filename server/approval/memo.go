@@ -5,14 +5,15 @@ import (
 	"crypto/sha256"
 	"slices"
 	"sync"
+	"time"
 )
 
-// A memo remembers what values of the store mean, so that what three devices of
-// an account read three times in a moment is decoded once. It knows nothing of
-// the store: it is asked with the bytes that a transaction has read, and answers
-// only if they are the same as those that it decoded before, which it knows by
-// their SHA-256. So it is right whatever the store does, and there is nothing to
-// invalidate.
+// A memo remembers what values of the store mean, so that what was stored a moment
+// ago, or read by another device, need not be decoded. It knows nothing of the
+// store: it is asked with the bytes that a transaction has read, and answers only
+// if they are the same as those that it saw encoded or decoded before, which it
+// knows by their SHA-256. So it is right whatever the store does, and there is
+// nothing to invalidate.
 type memo struct {
 	mu    sync.Mutex
 	of    map[memoKey]memory
@@ -33,8 +34,8 @@ const memoBytes = 8 << 20
 var memories = memo{of: map[memoKey]memory{}}
 
 // A cloner is a type that is remembered: one that is read at nearly every step.
-// clone returns a copy that has no memory in common with it that a caller could
-// change.
+// clone returns a copy of what is stored of it, which has no memory in common with
+// it that a caller could change. It must be just what decoding would give.
 type cloner[T any] interface{ clone() *T }
 
 func (d *Device) clone() *Device {
@@ -50,6 +51,7 @@ func (d *Device) clone() *Device {
 
 func (s *SignIn) clone() *SignIn {
 	c := *s
+	c.Trusted, c.Connected, c.Delivery, c.Deliveries = 0, 0, DeliveryCounts{}, nil // not stored
 	c.Records = slices.Clone(s.Records)
 	if s.Candidate != nil {
 		candidate := *s.Candidate
@@ -60,6 +62,7 @@ func (s *SignIn) clone() *SignIn {
 
 func (a *Account) clone() *Account {
 	c := *a
+	c.RecoveryCodes, c.RecoveryMade = 0, time.Time{} // not stored
 	return &c
 }
 
@@ -70,7 +73,7 @@ func (a *Application) clone() *Application {
 
 func (n *notices) clone() *notices { return &notices{slices.Clone(n.List)} }
 
-// recall returns a copy of what was remembered of the bytes, or nil.
+// recall returns what was remembered of the bytes, or nil. Nobody may change it.
 func recall[T any](m *memo, bucket, key string, encoded []byte) *T {
 	if _, ok := any((*T)(nil)).(cloner[T]); !ok {
 		return nil
@@ -82,7 +85,7 @@ func recall[T any](m *memo, bucket, key string, encoded []byte) *T {
 	if !ok || found.size != len(encoded) || found.hash != sha256.Sum256(encoded) {
 		return nil
 	}
-	return any(v).(cloner[T]).clone()
+	return v
 }
 
 // remember remembers what the bytes mean, of which it keeps a copy.

@@ -1,10 +1,29 @@
 package approval
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"iter"
+	"os"
 	"reflect"
 	"testing"
 )
+
+// TestMain looks, after all tests, whether anybody has changed what is remembered:
+// what was given to many to be looked at.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	memories.mu.Lock()
+	defer memories.mu.Unlock()
+	for at, x := range memories.of {
+		if encoded, err := json.Marshal(x.value); err != nil || sha256.Sum256(encoded) != x.hash {
+			fmt.Printf("FAIL: what is remembered of %s/%s was changed to %s (%v)\n", at.bucket, at.key, encoded, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 // What is remembered is never changed through a copy of it: a field that holds
 // a pointer, a slice or a map must be copied, too, also one that is new.
@@ -14,6 +33,7 @@ func TestClonesShareNothing(t *testing.T) {
 	t.Run("Account", func(t *testing.T) { testClone[Account](t) })
 	t.Run("Application", func(t *testing.T) { testClone[Application](t) })
 	t.Run("notices", func(t *testing.T) { testClone[notices](t) })
+	t.Run("activity", func(t *testing.T) { testClone[activity](t) })
 }
 
 func testClone[T any](t *testing.T) {
@@ -83,15 +103,11 @@ func TestMemo(t *testing.T) {
 	if got == nil || got.Name != "one" {
 		t.Fatalf("recall = %+v, want what was remembered", got)
 	}
-	got.Name = "changed"
-	if again := recall[Account](&m, "b", "k", []byte("one")); again == nil || again.Name != "one" {
-		t.Errorf("recall after a copy was changed = %+v, want what was remembered", again)
-	}
 	for name, got := range map[string]any{
 		"other bytes":  recall[Account](&m, "b", "k", []byte("two")),
 		"another key":  recall[Account](&m, "b", "l", []byte("one")),
 		"another type": recall[Device](&m, "b", "k", []byte("one")),
-		"not a cloner": recall[ringing](&m, "b", "k", []byte("one")),
+		"not a cloner": recall[knownRequester](&m, "b", "k", []byte("one")),
 	} {
 		if !reflect.ValueOf(got).IsNil() {
 			t.Errorf("%s: recall = %+v, want nil", name, got)
@@ -109,3 +125,29 @@ func TestMemo(t *testing.T) {
 		t.Errorf("the memo holds %d bytes and counts %d, want at most %d, and most of that", sum, m.bytes, memoBytes)
 	}
 }
+
+// What is loaded is the caller's own, also if it was remembered.
+func TestLoadReturnsACopy(t *testing.T) {
+	tx := oneValue{[]byte(`{"Name":"ada"}`)}
+	for range 2 {
+		got, err := load[Account](tx, "load", "copy")
+		if err != nil || got.Name != "ada" {
+			t.Fatalf("load = %+v, %v, want ada", got, err)
+		}
+		got.Name = "changed"
+	}
+	if got, err := look[Account](tx, "load", "copy"); err != nil || got.Name != "ada" {
+		t.Errorf("look after a copy was changed = %+v, %v, want ada", got, err)
+	}
+	memories.mu.Lock()
+	defer memories.mu.Unlock()
+	delete(memories.of, memoKey{"load", "copy"}) // it is not as it would be stored
+}
+
+// oneValue is a transaction on a store that holds one value.
+type oneValue struct{ value []byte }
+
+func (v oneValue) Get(_, _ string) ([]byte, error)            { return v.value, nil }
+func (oneValue) Put(_, _ string, _ []byte) error              { return nil }
+func (oneValue) Delete(_, _ string) error                     { return nil }
+func (oneValue) Ascend(_, _ string) iter.Seq2[string, []byte] { return nil }

@@ -55,7 +55,7 @@ const (
 type notices struct{ List []Notice }
 
 // note makes a notice of a record if the owner must know it.
-func note(tx Tx, r *Record) error {
+func note(tx *transaction, r *Record) error {
 	if r.Account == "" || !notable[r.Event] {
 		return nil
 	}
@@ -90,7 +90,7 @@ func note(tx Tx, r *Record) error {
 }
 
 // deviceOf returns a device of the account, or the zero Device.
-func deviceOf(tx Tx, account, id string) (Device, error) {
+func deviceOf(tx *transaction, account, id string) (Device, error) {
 	if id == "" {
 		return Device{}, nil
 	}
@@ -122,15 +122,18 @@ func (l *notices) add(n Notice) {
 	l.List = slices.Delete(l.List, oldest, oldest+1)
 }
 
-// noticesFor returns what the device is told: what happened since it was
-// enrolled, but for that, and for the recovery codes that it showed then.
-func noticesFor(tx Tx, d *Device, now time.Time) ([]Notice, error) {
-	kept, err := load[notices](tx, bucketNotices, d.Account)
-	if err != nil || kept == nil {
-		return nil, err
+// of returns what the device is told: what happened since it was enrolled, but
+// for that, and for the recovery codes that it showed then.
+func (l *notices) of(d *Device, now time.Time) []Notice {
+	if l == nil {
+		return nil
 	}
-	return slices.DeleteFunc(kept.List, func(n Notice) bool {
+	var told []Notice
+	for _, n := range l.List {
 		own := n.Device == d.ID && (n.Event == EventDeviceEnrolled || n.Event == EventRecoveryCreated)
-		return own || n.Time.Before(d.Enrolled) || now.Sub(n.Time) >= noticeLifetime
-	}), nil
+		if !own && !n.Time.Before(d.Enrolled) && now.Sub(n.Time) < noticeLifetime {
+			told = append(told, n)
+		}
+	}
+	return told
 }

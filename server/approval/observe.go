@@ -1,7 +1,6 @@
 package approval
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
@@ -110,41 +109,7 @@ func observed(now time.Time, r *Record, s *SignIn) Observation {
 	return o
 }
 
-// An observedStore tells of what each Update has put on record, once that is
-// durable.
-type observedStore struct {
-	Store
-	tell func(Observation)
-}
-
-// An observedTx carries the observations of one run of an Update's function from
-// where they are made, deep in it, to its end.
-type observedTx struct {
-	Tx
-	seen []Observation
-}
-
-// Update implements [Store].
-func (s observedStore) Update(ctx context.Context, fn func(Tx) error) error {
-	var seen []Observation
-	err := s.Store.Update(ctx, func(tx Tx) error {
-		t := &observedTx{Tx: tx}
-		err := fn(t)
-		seen = t.seen
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, o := range seen {
-		s.tell(o)
-	}
-	return nil
-}
-
-// observe notes a record for whoever is told of it, if anybody is.
-func observe(tx Tx, now time.Time, r *Record, s *SignIn) {
-	if t, ok := tx.(*observedTx); ok {
-		t.seen = append(t.seen, observed(now, r, s))
-	}
+// observed notes a record for whoever is told of it.
+func (tx *transaction) observed(now time.Time, r *Record, s *SignIn) {
+	tx.seen = append(tx.seen, observed(now, r, s))
 }

@@ -39,7 +39,7 @@ type offlineCode struct {
 // and its neighbours. None is at or before a step that was used, and for a
 // sign-in that was denied, none was shown before the denial, which it must not
 // undo.
-func (b *Broker) offlineCodes(tx Tx, a *Account, s *SignIn, now time.Time) (codes []offlineCode, digits []string, err error) {
+func (b *Broker) offlineCodes(tx *transaction, a *Account, s *SignIn, now time.Time) (codes []offlineCode, digits []string, err error) {
 	for _, id := range b.trustedIDs(tx, a.Name, now) {
 		d, err := load[Device](tx, bucketDevices, id)
 		if err != nil {

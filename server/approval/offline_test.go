@@ -361,7 +361,7 @@ func TestA9OfflineCodesOfWhoDoesNotCount(t *testing.T) {
 		}, approval.ReasonCodeWrong},
 		"unconfirmed after a restore": {func(c *scene) error {
 			time.Sleep(time.Second)
-			c.w.broker.SetRestored(time.Now())
+			c.w.broker.Restore(time.Now())
 			time.Sleep(10 * code.StepLength)
 			c.other = c.w.enroll("ada")
 			c.s = c.w.begin(c.files, "ada")
@@ -482,8 +482,8 @@ func TestA13SpentOfflineCodesStaySpentAfterARestore(t *testing.T) {
 		// As far ahead as any code can have been used: known to be two steps
 		// ahead, and one more.
 		used := mac.offline(time.Now().Add(3 * code.StepLength))
-		w.broker.SetRestored(time.Now())
-		confirm := func(d *approval.Device) { d.Confirmed, d.OfflineDrift = time.Now(), 2 }
+		w.broker.Restore(time.Now())
+		confirm := func(d *approval.Device) { d.Confirmed, d.OfflineDrift = w.broker.Now(), 2 }
 		if err := w.changeDevice(mac.id, confirm); err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func (p Policy) check() error {
 func (a Administrator) SetApplicationPolicy(ctx context.Context, id string, change func(*Policy)) (Application, error) {
 	now := a.broker.now()
 	var changed Application
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		app, err := existingApplication(tx, id)
 		if err != nil {
 			return err

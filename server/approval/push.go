@@ -103,7 +103,7 @@ func (b *Broker) buryPush(ctx context.Context, device string, registered time.Ti
 	}
 	now := b.now()
 	var ring []string
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		ring = nil
 		d, err := load[Device](tx, bucketDevices, device)
 		if err != nil || d == nil || d.Push == nil || d.Push.Dead || !d.Push.Registered.Equal(registered) {

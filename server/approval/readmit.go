@@ -20,7 +20,7 @@ func (b *Broker) ReadmitDevice(ctx context.Context, device, jws, address string)
 	var target Device
 	var refusal error
 	var warn, ring []string
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		target, refusal, warn, ring = Device{}, nil, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
@@ -66,7 +66,7 @@ func (a Administrator) ReadmitDevice(ctx context.Context, id string) (Device, er
 	now := a.broker.now()
 	var target Device
 	var ring []string
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		target, ring = Device{}, nil
 		d, err := deviceByPrefix(tx, id)
 		if err != nil {
@@ -85,7 +85,7 @@ func (a Administrator) ReadmitDevice(ctx context.Context, id string) (Device, er
 
 // readmit makes a dormant device a trusted one and returns whom to ring. A
 // trusted one stays as it is; any other state is not for this to end.
-func (b *Broker) readmit(tx Tx, now time.Time, d *Device, r Record) (ring []string, err error) {
+func (b *Broker) readmit(tx *transaction, now time.Time, d *Device, r Record) (ring []string, err error) {
 	switch d.At(now, b.restored) {
 	case DeviceTrusted:
 		return nil, nil

@@ -3,6 +3,8 @@ package approval
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,10 +23,12 @@ import (
 //	  restored                          when the store was last restored from a backup, in RFC 3339
 //	accounts
 //	  <account>                         Account
+//	activity                            what changes of an account with each sign-in
+//	  <account>                         activity
 //	devices
 //	  <device>                          Device
 //	devices_of_account
-//	  <account>/<device>                its state, and when it was last alive and confirmed, as text
+//	  <account>/<device>                its state, and when it was enrolled, last alive and confirmed, as text
 //	keys                                both keys of every device that ever was
 //	  <key id>                          device id, as text
 //	invitations
@@ -35,26 +39,18 @@ import (
 //	  <hash of token>                   application id, as text
 //	sign_ins
 //	  <sign-in>                         SignIn; in order of time
-//	sign_ins_of_account
-//	  <account>/<sign-in>               "1"
 //	deliveries                          how far prompts have come; for 30 days
 //	  <sign-in or test prompt>          progress, by device; in order of time
 //	tests
-//	  <device>                          TestPrompt, the newest
+//	  <account>/<device>                TestPrompt, the newest
 //	open                                those that a device may still have to show
-//	  <account>/<sign-in>               "1"; may have expired, never misses one
-//	asked
-//	  <application>/<account>/<hash>    newest sign-in of that requester, as text
+//	  <sign-in>                         account, as text; may have expired, never misses one
 //	requested_codes
 //	  <account>                         requestedCode, at most one
-//	ringing
-//	  <account>                         ringing
 //	requesters                          those that are known
 //	  <account>/<application>/<hash of token>  knownRequester
 //	candidates
 //	  <device>                          newest sign-in in which the device asks to be trusted, as text
-//	failures
-//	  <account>/<lane>                  failures
 //	recovery
 //	  <account>                         recoverySet, at most one
 //	recovery_tries                      refused recovery codes; bounded
@@ -62,9 +58,9 @@ import (
 //	records
 //	  <sequence, 16 hex digits>         Record, see package audit for its bytes
 //	records_of
-//	  account/<account>/<sequence>      "1"
+//	  account/<account>/<sequence>      numbers of records up to this one, in decimal, with spaces; the newest are in activity
 //	  application/<id>/<sequence>       "1"
-//	  device/<device>/<sequence>        "1"; that it is about, or that did it
+//	  candidate/<device>/<sequence>     "1"; that it was in when it asked to be trusted
 //	record_hashes                       the Merkle tree over the records
 //	  <index, 16 hex digits>            hash, 32 bytes; numbered as package tlog does
 //	notices
@@ -72,6 +68,7 @@ import (
 const (
 	bucketMeta           = "meta"
 	bucketAccounts       = "accounts"
+	bucketActivity       = "activity"
 	bucketDevices        = "devices"
 	bucketDevicesOf      = "devices_of_account"
 	bucketKeys           = "keys"
@@ -79,16 +76,12 @@ const (
 	bucketApplications   = "applications"
 	bucketTokens         = "tokens"
 	bucketSignIns        = "sign_ins"
-	bucketSignInsOf      = "sign_ins_of_account"
 	bucketDeliveries     = "deliveries"
 	bucketTests          = "tests"
 	bucketOpen           = "open"
-	bucketAsked          = "asked"
 	bucketRequestedCodes = "requested_codes"
-	bucketRinging        = "ringing"
 	bucketRequesters     = "requesters"
 	bucketCandidates     = "candidates"
-	bucketFailures       = "failures"
 	bucketRecovery       = "recovery"
 	bucketRecoveryTries  = "recovery_tries"
 	bucketRecords        = "records"
@@ -109,13 +102,23 @@ const (
 // the old drawing only would misread the store, or this one an old store. It did
 // not when deliveries, tests and push registrations came: a program that does not
 // know these forgets them at most, and where there are none nothing is known.
-const layout = 2
+const layout = 3
 
 // present is the value of an index entry.
 var present = []byte("1")
 
 // load returns the value under key, or nil if there is none.
 func load[T any](tx Tx, bucket, key string) (*T, error) {
+	v, err := look[T](tx, bucket, key)
+	if c, ok := any(v).(cloner[T]); ok && v != nil {
+		v = c.clone()
+	}
+	return v, err
+}
+
+// look is load for a value that is only looked at: others have the same, so nobody
+// may change it.
+func look[T any](tx Tx, bucket, key string) (*T, error) {
 	b, err := tx.Get(bucket, key)
 	if err != nil || b == nil {
 		return nil, err
@@ -136,31 +139,28 @@ func save[T any](tx Tx, bucket, key string, v *T) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", bucket, err)
 	}
+	remember(&memories, bucket, key, b, v)
 	return tx.Put(bucket, key, b)
 }
 
 // recordSignIn appends a record about a sign-in and notes it there.
-func recordSignIn(tx Tx, now time.Time, s *SignIn, r Record) error {
+func recordSignIn(tx *transaction, now time.Time, s *SignIn, r Record) error {
 	r.Account, r.Application, r.SignIn = s.Account, s.Application, s.ID
 	sequence, err := recordOf(tx, now, r, s)
 	s.Records = append(s.Records[:len(s.Records):len(s.Records)], sequence)
 	return err
 }
 
-// saveSignIn stores a sign-in with its indexes.
-func saveSignIn(tx Tx, now time.Time, s *SignIn) error {
+// saveSignIn stores a sign-in, and notes whether it is open.
+func saveSignIn(tx *transaction, now time.Time, s *SignIn) error {
 	if err := save(tx, bucketSignIns, s.ID, s); err != nil {
 		return err
 	}
-	open := s.Account + "/" + s.ID
-	if s.At(now) == Pending || s.At(now) == Approved {
-		return tx.Put(bucketOpen, open, present)
-	}
-	return tx.Delete(bucketOpen, open)
+	return tx.setOpen(s.Account, s.ID, s.At(now) == Pending || s.At(now) == Approved)
 }
 
 // saveDevice stores a device with its index.
-func saveDevice(tx Tx, d *Device) error {
+func saveDevice(tx *transaction, d *Device) error {
 	if err := tx.Put(bucketDevicesOf, d.Account+"/"+d.ID, d.standing()); err != nil {
 		return err
 	}
@@ -168,64 +168,98 @@ func saveDevice(tx Tx, d *Device) error {
 }
 
 // standing is what the index of an account's devices says of each: all that
-// [Device.At] asks for.
+// [Broker.mayApprove] asks for, and what its screen depends on.
 func (d *Device) standing() []byte {
-	return fmt.Appendf(nil, "%s %d %d", d.State, d.alive().UnixNano(), d.confirmed().UnixNano())
+	return fmt.Appendf(nil, "%s %d %d %d", d.State, d.Enrolled.UnixNano(), d.alive().UnixNano(), d.confirmed().UnixNano())
 }
 
-// parseStanding returns a device that At takes for the one whose standing it
-// is. What cannot be read is trusted by nobody.
-func parseStanding(b []byte) Device {
+// standings yields the devices of an account, revoked ones too, as far as the
+// index knows them. What cannot be read is trusted by nobody.
+func standings(tx Tx, account string) iter.Seq[Device] {
+	return func(yield func(Device) bool) {
+		for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
+			if !yield(parseStanding(account, key[len(account)+1:], standing)) {
+				return
+			}
+		}
+	}
+}
+
+func parseStanding(account, id string, b []byte) Device {
+	d := Device{ID: id, Account: account}
 	words := strings.Fields(string(b))
-	if len(words) != 3 {
-		return Device{}
+	if len(words) != 4 {
+		return d
 	}
-	alive, err := strconv.ParseInt(words[1], 10, 64)
-	if err != nil {
-		return Device{}
+	var times [3]time.Time
+	for i, word := range words[1:] {
+		n, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return d
+		}
+		times[i] = time.Unix(0, n)
 	}
-	confirmed, err := strconv.ParseInt(words[2], 10, 64)
-	if err != nil {
-		return Device{}
-	}
-	return Device{State: DeviceState(words[0]), LastSeen: time.Unix(0, alive), Confirmed: time.Unix(0, confirmed)}
+	d.State, d.Enrolled, d.LastSeen, d.Confirmed = DeviceState(words[0]), times[0], times[1], times[2]
+	return d
 }
 
 // openSignIns returns the pending and the approved sign-ins of an account,
 // oldest first.
-func openSignIns(tx Tx, account string, now time.Time) ([]*SignIn, error) {
-	open, _, err := walkOpen(tx, account, now)
-	return open, err
-}
-
-// collect is openSignIns for a transaction that writes: it also takes those
-// that are over out of the index, which frees space and changes nothing else.
-func collect(tx Tx, account string, now time.Time) ([]*SignIn, error) {
-	open, over, err := walkOpen(tx, account, now)
+func openSignIns(tx *transaction, account string, now time.Time) ([]*SignIn, error) {
+	a, err := tx.activity(account)
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range over {
-		if err := tx.Delete(bucketOpen, key); err != nil {
+	return readOpen(tx, a, load[SignIn], now)
+}
+
+// lookAtOpen is openSignIns for those that are only looked at.
+func lookAtOpen(tx Tx, account string, now time.Time) ([]*SignIn, error) {
+	a, err := look[activity](tx, bucketActivity, account)
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return readOpen(tx, a, look[SignIn], now)
+}
+
+// readOpen reads those of an account's sign-ins that are open.
+func readOpen(tx Tx, a *activity, read func(tx Tx, bucket, key string) (*SignIn, error), now time.Time) ([]*SignIn, error) {
+	var open []*SignIn
+	for _, id := range a.Open {
+		s, err := read(tx, bucketSignIns, id)
+		if err != nil {
 			return nil, err
+		}
+		if s != nil && (s.At(now) == Pending || s.At(now) == Approved) {
+			open = append(open, s)
 		}
 	}
 	return open, nil
 }
 
-// walkOpen reads what the index of open sign-ins names for an account: those
-// that are open, and the keys of those that are not.
-func walkOpen(tx Tx, account string, now time.Time) (open []*SignIn, over []string, err error) {
-	for key := range tx.Ascend(bucketOpen, account+"/") {
-		s, err := load[SignIn](tx, bucketSignIns, key[len(account)+1:])
-		if err != nil {
-			return nil, nil, err
+// forgetOver takes the sign-ins of an account that are over out of the indexes,
+// which frees space and changes nothing else. It is given those that are open.
+func forgetOver(tx *transaction, account string, open []*SignIn) error {
+	a, err := tx.activity(account)
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Clone(a.Open) {
+		if slices.ContainsFunc(open, func(s *SignIn) bool { return s.ID == id }) {
+			continue
 		}
-		if s != nil && (s.At(now) == Pending || s.At(now) == Approved) {
-			open = append(open, s)
-		} else {
-			over = append(over, key)
+		if err := tx.setOpen(account, id, false); err != nil {
+			return err
 		}
 	}
-	return open, over, nil
+	return nil
+}
+
+// addToAccount makes a new sign-in the newest one of its account.
+func addToAccount(tx *transaction, s *SignIn) error {
+	a, err := tx.activity(s.Account)
+	if err == nil {
+		s.Before, a.Newest, a.changed = a.Newest, s.ID, true
+	}
+	return err
 }

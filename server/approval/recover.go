@@ -65,7 +65,7 @@ func (b *Broker) RecoverDevice(ctx context.Context, in Recovering) (Recovery, er
 	var answer Recovery
 	var refusal error
 	var ring []string
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err = b.update(ctx, func(tx *transaction) error {
 		answer, refusal, ring = Recovery{}, nil, nil
 		old, err := load[Device](tx, bucketDevices, in.Device)
 		if err != nil {
@@ -138,7 +138,7 @@ func (b *Broker) resumeRecovery(ctx context.Context, in Recovering) (Recovery, e
 	now := b.now()
 	var answer Recovery
 	var ring []string
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		answer, ring = Recovery{}, nil
 		d, err := load[Device](tx, bucketDevices, in.Device)
 		if err != nil {
@@ -159,7 +159,7 @@ func (b *Broker) resumeRecovery(ctx context.Context, in Recovering) (Recovery, e
 
 // goOn returns a device that exists as it is, and trusts it if it has waited long
 // enough.
-func (b *Broker) goOn(tx Tx, now time.Time, d *Device, address string) (Recovery, []string, error) {
+func (b *Broker) goOn(tx *transaction, now time.Time, d *Device, address string) (Recovery, []string, error) {
 	set, err := b.loadRecovery(tx, d.Account)
 	if err != nil {
 		return Recovery{}, nil, err
@@ -182,10 +182,8 @@ func (b *Broker) goOn(tx Tx, now time.Time, d *Device, address string) (Recovery
 	}
 	ring := b.trustedIDs(tx, a.Name, now)
 	d.State, d.LastSeen = DeviceTrusted, now.Truncate(time.Minute)
-	if err := saveDevice(tx, d); err != nil {
-		return Recovery{}, nil, err
-	}
-	return Recovery{*d, set.left()}, ring, countTrusted(tx, now, a, d, address)
+	err = admitDevice(tx, now, a, d, address)
+	return Recovery{*d, set.left()}, ring, err
 }
 
 // sourceOf returns the block of addresses that is one source: an IPv4 address or
@@ -208,7 +206,7 @@ func sourceOf(address string) string {
 }
 
 // recoveryTries returns when codes of the source were refused in the window.
-func recoveryTries(tx Tx, source string, now time.Time) ([]time.Time, error) {
+func recoveryTries(tx *transaction, source string, now time.Time) ([]time.Time, error) {
 	b, err := tx.Get(bucketRecoveryTries, source)
 	if err != nil {
 		return nil, err
@@ -224,7 +222,7 @@ func recoveryTries(tx Tx, source string, now time.Time) ([]time.Time, error) {
 
 // countRecoveryTry stores the tries of a source, and forgets sources: those whose
 // newest try is out of the window, and the oldest if there are too many.
-func countRecoveryTry(tx Tx, source string, tries []time.Time, now time.Time) error {
+func countRecoveryTry(tx *transaction, source string, tries []time.Time, now time.Time) error {
 	var over []string
 	var oldest string
 	var since time.Time

@@ -33,7 +33,7 @@ type recoveryCode struct {
 const showAgain = 10 * time.Minute
 
 // makeRecoveryCodes replaces the account's codes by new ones. id is fresh.
-func (b *Broker) makeRecoveryCodes(tx Tx, now time.Time, account, id, device, renewal string) ([]string, error) {
+func (b *Broker) makeRecoveryCodes(tx *transaction, now time.Time, account, id, device, renewal string) ([]string, error) {
 	set := &recoverySet{ID: id, Made: now, Device: device, Renewal: renewal}
 	codes := b.secrets.recoveryCodes(account, id)
 	for _, c := range codes {
@@ -44,7 +44,7 @@ func (b *Broker) makeRecoveryCodes(tx Tx, now time.Time, account, id, device, re
 
 // loadRecovery returns the account's set, which is empty if it has none that
 // counts: a store that came back from a backup may have forgotten which codes were used.
-func (b *Broker) loadRecovery(tx Tx, account string) (*recoverySet, error) {
+func (b *Broker) loadRecovery(tx *transaction, account string) (*recoverySet, error) {
 	set, err := load[recoverySet](tx, bucketRecovery, account)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (b *Broker) loadRecovery(tx Tx, account string) (*recoverySet, error) {
 }
 
 // countRecovery notes how many codes the account has left.
-func (b *Broker) countRecovery(tx Tx, a *Account) error {
+func (b *Broker) countRecovery(tx *transaction, a *Account) error {
 	set, err := b.loadRecovery(tx, a.Name)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (s *recoverySet) mayShow(device, renewal string, now time.Time) bool {
 // Those that an account got at an enrolment were shown before anybody could
 // take the device away, and stay; and so do those of the last device when it
 // signs itself out, because they are its owner's way back.
-func (b *Broker) voidRenewed(tx Tx, now time.Time, d *Device, by Actor) error {
+func (b *Broker) voidRenewed(tx *transaction, now time.Time, d *Device, by Actor) error {
 	set, err := b.loadRecovery(tx, d.Account)
 	if err != nil || set.Renewal == "" || set.Device != d.ID || set.left() == 0 {
 		return err
@@ -118,7 +118,7 @@ func (b *Broker) voidRenewed(tx Tx, now time.Time, d *Device, by Actor) error {
 
 // renewedByRevoked reports whether a device asked for the codes that is revoked
 // by now, so that nobody knows who has them.
-func (s *recoverySet) renewedByRevoked(tx Tx) (bool, error) {
+func (s *recoverySet) renewedByRevoked(tx *transaction) (bool, error) {
 	if s.Renewal == "" {
 		return false, nil
 	}
@@ -130,7 +130,7 @@ func (s *recoverySet) renewedByRevoked(tx Tx) (bool, error) {
 // has enrolled: new ones if the account has none left, or none but those that a
 // device has asked for which was revoked since; those that it was shown before
 // if it asks again; and else none.
-func (b *Broker) recoveryAtEnrollment(tx Tx, now time.Time, d *Device, id string, again bool, address string) ([]string, error) {
+func (b *Broker) recoveryAtEnrollment(tx *transaction, now time.Time, d *Device, id string, again bool, address string) ([]string, error) {
 	set, err := b.loadRecovery(tx, d.Account)
 	switch {
 	case err != nil:
@@ -170,7 +170,7 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 	var codes []string
 	var refusal error
 	var warn, ring []string
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		codes, refusal, warn, ring = nil, nil, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {

@@ -53,7 +53,7 @@ func (b *Broker) ReportPrompts(ctx context.Context, device string, reports []Rep
 		test     bool
 	}
 	var told []news
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		told = nil
 		c, suspended, err := b.readable(tx, device, now)
 		if err != nil {
@@ -135,8 +135,8 @@ func (r Report) progress(now time.Time) progress {
 
 // awaits reports whether an id names what the device must show now, and whether
 // that is a test prompt.
-func (b *Broker) awaits(tx Tx, d *Device, id string, now time.Time) (test, pending bool, err error) {
-	t, err := loadTest(tx, d.ID)
+func (b *Broker) awaits(tx *transaction, d *Device, id string, now time.Time) (test, pending bool, err error) {
+	t, err := loadTest(tx, d.Account, d.ID)
 	if err != nil {
 		return false, false, err
 	}

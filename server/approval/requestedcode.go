@@ -31,7 +31,7 @@ func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (C
 	var answer Code
 	var refusal error
 	var warn []string
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		answer, refusal, warn = Code{}, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
@@ -93,7 +93,7 @@ func (b *Broker) requestedAnswer(c caller, r *requestedCode) Code {
 
 // loadRequestedCode returns the account's code if it is still good: not
 // expired, and the device that asked for it still trusted.
-func (b *Broker) loadRequestedCode(tx Tx, a *Account, now time.Time) (*requestedCode, error) {
+func (b *Broker) loadRequestedCode(tx *transaction, a *Account, now time.Time) (*requestedCode, error) {
 	r, err := load[requestedCode](tx, bucketRequestedCodes, a.Name)
 	if err != nil || r == nil || !now.Before(r.Expires) {
 		return nil, err

@@ -30,7 +30,7 @@ func hashRequester(token string) string {
 // laneOf tells a known requester by its token, and returns the token's hash
 // with it. A token that is unknown, expired, or another account's or
 // application's makes its holder a stranger like any other.
-func (b *Broker) laneOf(tx Tx, app *Application, account, token string, now time.Time) (lane Lane, known string, err error) {
+func (b *Broker) laneOf(tx *transaction, app *Application, account, token string, now time.Time) (lane Lane, known string, err error) {
 	if token == "" {
 		return LaneUnknown, "", nil
 	}
@@ -53,7 +53,7 @@ func (b *Broker) knows(k *knownRequester, app *Application, now time.Time) bool 
 
 // know makes the requester of a verified sign-in known from now on, or longer,
 // and returns its token. id is for a new one.
-func (b *Broker) know(tx Tx, app *Application, s *SignIn, id string, now time.Time) (token string, expires time.Time, err error) {
+func (b *Broker) know(tx *transaction, app *Application, s *SignIn, id string, now time.Time) (token string, expires time.Time, err error) {
 	expires = now.Add(knownFor)
 	prefix := s.Account + "/" + app.ID + "/"
 	if s.Known != "" {
@@ -74,7 +74,7 @@ func (b *Broker) know(tx Tx, app *Application, s *SignIn, id string, now time.Ti
 }
 
 // forgetRequesters makes room for one more known requester of an account.
-func forgetRequesters(tx Tx, account string, now time.Time) error {
+func forgetRequesters(tx *transaction, account string, now time.Time) error {
 	left, oldest := 0, ""
 	var since time.Time
 	for _, key := range keys(tx, bucketRequesters, account+"/") {

@@ -37,7 +37,7 @@ func (b *Broker) NextGeneration(ctx context.Context) error {
 		return err
 	}
 	next := b.generation + 1
-	err := b.store.Update(ctx, func(tx Tx) error { return putNumber(tx, keyGeneration, next) })
+	err := b.update(ctx, func(tx *transaction) error { return putNumber(tx, keyGeneration, next) })
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func judgeGeneration(store, outside uint64) (generation uint64, restored bool) {
 // What was revoked or used up since the backup was made is not known, so
 // nothing of what it holds counts before a person has said so: see
 // [Device.At] for the devices.
-func (b *Broker) restoredFrom(tx Tx, now time.Time, store, outside uint64) error {
+func (b *Broker) restoredFrom(tx *transaction, now time.Time, store, outside uint64) error {
 	detail := fmt.Sprintf("generation %d, but %d outside", store, outside)
 	if outside == 0 {
 		detail = fmt.Sprintf("generation %d, but none outside", store)
@@ -107,7 +107,7 @@ func (a Administrator) ConfirmDevices(ctx context.Context, account string, ids [
 	now := a.broker.now()
 	var confirmed []Device
 	var ring []string
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		confirmed, ring = nil, nil
 		devices, err := a.toConfirm(tx, account, ids)
 		if err != nil {
@@ -143,7 +143,7 @@ func (a Administrator) ConfirmDevices(ctx context.Context, account string, ids [
 	return confirmed, nil
 }
 
-func (a Administrator) toConfirm(tx Tx, account string, ids []string) ([]Device, error) {
+func (a Administrator) toConfirm(tx *transaction, account string, ids []string) ([]Device, error) {
 	if account != "" {
 		if _, err := existingAccount(tx, account); err != nil {
 			return nil, err

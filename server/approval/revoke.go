@@ -27,7 +27,7 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 	var refusal error
 	var warn []string
 	var ring rings
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		refusal, warn, ring = nil, nil, rings{}
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
@@ -97,7 +97,7 @@ func (a Administrator) RevokeDevices(ctx context.Context, account string, enroll
 	}
 	var revoked []Device
 	var ring rings
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		revoked, ring = nil, rings{}
 		of, err := existingAccount(tx, account)
 		if err != nil {
@@ -127,7 +127,7 @@ func (a Administrator) RevokeDevices(ctx context.Context, account string, enroll
 
 // notTheLast refuses to take the account's last trusted device away if there is
 // no recovery code for the way back.
-func (b *Broker) notTheLast(tx Tx, a *Account, now time.Time) error {
+func (b *Broker) notTheLast(tx *transaction, a *Account, now time.Time) error {
 	set, err := b.loadRecovery(tx, a.Name)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ type rings struct{ devices, signIns []string }
 // revoke ends the trust in a device: what it allowed and was not used yet is
 // void, and so are the codes it asked for. Revoking a revoked device changes
 // nothing. The caller rings afterwards.
-func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
+func (b *Broker) revoke(tx *transaction, now time.Time, a *Account, d *Device, ring *rings, r Record) error {
 	if d.State == DeviceRevoked {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings
 	d.State = DeviceRevoked
 	d.Revoked, d.RevokedBy, d.RevokeReason = now, r.Actor, r.Detail
 	d.Push = nil
-	if err := tx.Delete(bucketTests, d.ID); err != nil {
+	if err := tx.Delete(bucketTests, d.Account+"/"+d.ID); err != nil {
 		return err
 	}
 	if err := saveDevice(tx, d); err != nil {
@@ -190,7 +190,7 @@ func (b *Broker) revoke(tx Tx, now time.Time, a *Account, d *Device, ring *rings
 }
 
 // cancelOpen cancels those of an account's open sign-ins that match.
-func cancelOpen(tx Tx, now time.Time, account string, cause CancelCause, ring *rings, match func(*SignIn) bool) error {
+func cancelOpen(tx *transaction, now time.Time, account string, cause CancelCause, ring *rings, match func(*SignIn) bool) error {
 	open, err := openSignIns(tx, account, now)
 	if err != nil {
 		return err

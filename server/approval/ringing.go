@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,10 +40,10 @@ var ringGaps = []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute
 
 // ringing is what an account was rung for lately, and by whom it is not rung.
 type ringing struct {
-	Rung        []ring           // in the last hour, oldest first
-	InVain      map[Lane]int     // rings in a row of which none was verified
-	Silenced    []SilencedSource // sources that were said not to be the owner
-	SilentUntil time.Time        // no stranger rings before
+	Rung        []ring           `json:",omitempty"` // in the last hour, oldest first
+	InVain      map[Lane]int     `json:",omitempty"` // rings in a row of which none was verified
+	Silenced    []SilencedSource `json:",omitempty"` // sources that were said not to be the owner
+	SilentUntil time.Time        `json:",omitzero"`  // no stranger rings before
 }
 
 type ring struct {
@@ -60,17 +61,28 @@ type SilencedSource struct {
 
 // loadRinging returns what there is of an account, never nil without an error,
 // without what is over.
-func loadRinging(tx Tx, account string, now time.Time) (*ringing, error) {
-	r, err := load[ringing](tx, bucketRinging, account)
-	if r == nil {
-		r = &ringing{}
+func loadRinging(tx *transaction, account string, now time.Time) (*ringing, error) {
+	a, err := tx.activity(account)
+	if err != nil {
+		return nil, err
 	}
+	r := a.Ringing.clone()
 	r.Rung = slices.DeleteFunc(r.Rung, func(x ring) bool { return now.Sub(x.At) >= time.Hour })
 	r.Silenced = slices.DeleteFunc(r.Silenced, func(x SilencedSource) bool { return !now.Before(x.Until) })
-	return r, err
+	return r, nil
 }
 
-func (r *ringing) save(tx Tx, account string) error { return save(tx, bucketRinging, account, r) }
+func (r *ringing) save(tx *transaction, account string) error {
+	a, err := tx.activity(account)
+	if err == nil {
+		a.Ringing, a.changed = *r.clone(), true
+	}
+	return err
+}
+
+func (r *ringing) clone() *ringing {
+	return &ringing{slices.Clone(r.Rung), maps.Clone(r.InVain), slices.Clone(r.Silenced), r.SilentUntil}
+}
 
 // silence says why a request must not ring now, or nothing if it may. The lane
 // of known requesters has a budget and nothing else: no stranger can use it up,
@@ -148,7 +160,7 @@ func (r *ringing) notMe(source string, now time.Time) (all bool) {
 }
 
 // endVain ends a lane's row of rings in vain, because one was verified.
-func endVain(tx Tx, account string, lane Lane, now time.Time) error {
+func endVain(tx *transaction, account string, lane Lane, now time.Time) error {
 	r, err := loadRinging(tx, account, now)
 	if err != nil || r.InVain[lane] == 0 {
 		return err
@@ -174,7 +186,7 @@ func requesterSource(address, application string) string {
 // wasNotMe does what follows when the owner says of a sign-in that it was not
 // her: its source rings no more for a while, what it has open is shown without
 // a claim on her attention, and if it was a known requester, it no longer is.
-func wasNotMe(tx Tx, now time.Time, s *SignIn, by Record) (all bool, err error) {
+func wasNotMe(tx *transaction, now time.Time, s *SignIn, by Record) (all bool, err error) {
 	r, err := loadRinging(tx, s.Account, now)
 	if err != nil {
 		return false, err

@@ -1,7 +1,9 @@
 package approval
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -14,11 +16,14 @@ type Screen struct {
 	Codes     []OutstandingCode // that this device earned by Allow, oldest first
 	Suspended bool              // the account is suspended; there is nothing to answer then
 	Notices   []Notice          // what the owner must know, oldest first
-	Test      *TestPrompt       // nil if there is none
+	Test      *TestPrompt       // nil if there is none; must not be changed
+	Records   uint64            // size of the record that it was read with
 
 	// Next is the earliest moment at which it changes by itself; zero if it
 	// does not.
 	Next time.Time
+
+	account string // of the device
 }
 
 // A Prompt is a question to the owner of one device.
@@ -37,34 +42,135 @@ type OutstandingCode struct {
 	Expires  time.Time
 }
 
+// A reading is what one state of the store says of an account, for the screens of
+// its devices. Nobody changes it.
+type reading struct {
+	name      string // of the account
+	account   *Account
+	standings map[string][]byte // of its devices, by id
+	open      []*SignIn
+	notices   *notices
+	tests     map[string]*TestPrompt // those to be shown, by device
+	records   uint64                 // size of the record
+}
+
+// read reads an account.
+func (b *Broker) read(account string) (*reading, error) {
+	now := b.now()
+	var r *reading
+	err := b.view(context.Background(), func(tx *transaction) (err error) {
+		r, err = b.reading(tx, account, now)
+		return err
+	})
+	return r, err
+}
+
+func (b *Broker) reading(tx *transaction, account string, now time.Time) (r *reading, err error) {
+	r = &reading{name: account, standings: map[string][]byte{}}
+	for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
+		r.standings[key[len(account)+1:]] = bytes.Clone(standing)
+	}
+	if r.account, err = look[Account](tx, bucketAccounts, account); err != nil {
+		return nil, err
+	}
+	if r.notices, err = look[notices](tx, bucketNotices, account); err != nil {
+		return nil, err
+	}
+	if r.open, err = lookAtOpen(tx, account, now); err != nil {
+		return nil, err
+	}
+	for key := range tx.Ascend(bucketTests, account+"/") {
+		device := key[len(account)+1:]
+		t, err := b.pendingTest(tx, account, device, now)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil {
+			continue
+		}
+		if r.tests == nil {
+			r.tests = map[string]*TestPrompt{}
+		}
+		r.tests[device] = t
+	}
+	r.records, err = recordCount(tx)
+	return r, err
+}
+
 // Screen returns what the device must show now.
 func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
 	now := b.now()
-	var screen Screen
-	err := b.store.View(ctx, func(tx Tx) error {
-		screen = Screen{}
-		c, suspended, err := b.readable(tx, device, now)
-		if err != nil {
+	var r *reading
+	err := b.view(ctx, func(tx *transaction) error {
+		r = &reading{}
+		d, err := load[Device](tx, bucketDevices, device)
+		if err != nil || d == nil {
 			return err
 		}
-		if screen.Notices, err = noticesFor(tx, c.device, now); err != nil || suspended {
-			screen.Suspended = suspended
-			return err
-		}
-		open, err := openSignIns(tx, c.account.Name, now)
-		if err != nil {
-			return err
-		}
-		for _, s := range open {
-			b.show(&screen, s, device, now)
-		}
-		slices.SortStableFunc(screen.Prompts, silentLast)
-		if screen.Test, err = b.pendingTest(tx, device, now); screen.Test != nil {
-			screen.changes(screen.Test.Expires)
-		}
+		r, err = b.reading(tx, d.Account, now)
 		return err
 	})
+	if err != nil {
+		return Screen{}, err
+	}
+	return b.screen(r, device, now)
+}
+
+// WatchedScreen returns what a watched device must show now. The devices of an
+// account that were rung at once share what the first of them reads.
+func (b *Broker) WatchedScreen(ctx context.Context, w *Watch) (Screen, error) {
+	account, together := w.take()
+	if account == "" {
+		return b.firstScreen(ctx, w)
+	}
+	var r *reading
+	var err error
+	if together != nil {
+		r, err = together()
+	} else {
+		r, err = b.read(account)
+	}
+	if err != nil {
+		return Screen{}, err
+	}
+	return b.screen(r, w.device, b.now())
+}
+
+// firstScreen is Screen for a device of which the account is not known yet. It
+// never changes.
+func (b *Broker) firstScreen(ctx context.Context, w *Watch) (Screen, error) {
+	screen, err := b.Screen(ctx, w.device)
+	if err == nil {
+		w.setAccount(screen.account)
+	}
 	return screen, err
+}
+
+// screen returns what the device must show of what was read.
+func (b *Broker) screen(r *reading, device string, now time.Time) (Screen, error) {
+	var d *Device
+	if standing := r.standings[device]; standing != nil {
+		stands := parseStanding(r.name, device, standing)
+		d = &stands
+	}
+	err := b.mayApprove(r.account, d, now)
+	suspended := errors.Is(err, &Error{Reason: ReasonAccountSuspended})
+	if err != nil && !suspended {
+		return Screen{}, err
+	}
+	screen := Screen{account: d.Account, Notices: r.notices.of(d, now), Suspended: suspended, Records: r.records}
+	if suspended {
+		return screen, nil
+	}
+	for _, s := range r.open {
+		b.show(&screen, s, device, now)
+	}
+	slices.SortStableFunc(screen.Prompts, silentLast)
+	if t := r.tests[device]; t != nil && now.Before(t.Expires) {
+		screen.Test = t
+		screen.changes(t.Expires)
+	}
+	return screen, nil
 }
 
 func silentLast(x, y Prompt) int {
@@ -129,7 +235,7 @@ func (b *Broker) prompt(s *SignIn, device string) []byte {
 // Seen notes when the device was last there, to the minute.
 func (b *Broker) Seen(ctx context.Context, device string) error {
 	now := b.now()
-	return b.store.Update(ctx, func(tx Tx) error {
+	return b.update(ctx, func(tx *transaction) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil || !c.device.seen(now) {
 			return err
@@ -142,7 +248,7 @@ func (b *Broker) Seen(ctx context.Context, device string) error {
 // nothing; the listener asks it to tell strangers from devices.
 func (b *Broker) Known(ctx context.Context, device string) bool {
 	now := b.now()
-	return b.store.View(ctx, func(tx Tx) error {
+	return b.view(ctx, func(tx *transaction) error {
 		_, _, err := b.readable(tx, device, now)
 		return err
 	}) == nil

@@ -132,9 +132,10 @@ func TestFiltersThatNameNothingAreRefused(t *testing.T) {
 		t.Errorf("%d records of the removed application, want 2", len(got))
 	}
 	for _, token := range []string{"zzzz", "\xff", "0000000000000001/", "account/ada/"} {
-		if _, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{Token: token}); err != nil {
-			t.Errorf("ListRecords with the token %q = %v, want a page", token, err)
-		}
+		_, _, err := w.admin.ListRecords(t.Context(), approval.RecordFilter{Account: "ada"}, approval.Page{Token: token})
+		wantReason(t, fmt.Sprintf("ListRecords with the token %q", token), err, approval.ReasonInvalidField)
+		_, _, err = w.admin.ListSignIns(t.Context(), "ada", approval.Page{Token: token})
+		wantReason(t, fmt.Sprintf("ListSignIns with the token %q", token), err, approval.ReasonInvalidField)
 	}
 }
 
@@ -283,6 +284,61 @@ func TestHashesOfRecordsTellNothing(t *testing.T) {
 					t.Fatalf("salt %q is short or was there before", e.Salt)
 				}
 				salts[e.Salt] = true
+			}
+		}
+	})
+}
+
+// TestRecordsOfADeviceThatAskedBefore: what a device asked of other accounts,
+// before it was trusted by one, is found as what it did afterwards, in order.
+func TestRecordsOfADeviceThatAskedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, storetest.NewMemory())
+		w.account("ada")
+		w.account("bob")
+		mac := w.enroll("ada")
+		w.enroll("bob")
+		files := w.application("files")
+		tablet := w.newDevice()
+		for range 2 {
+			tablet.requestTrust("bob")
+			time.Sleep(20 * time.Minute)
+		}
+		id := tablet.requestTrust("ada")
+		if got := w.found(approval.RecordFilter{Device: tablet.id}, 0); len(got) != 3 {
+			t.Errorf("%d records of a device that asked three times, want 3", len(got))
+		}
+		if err := tablet.completeTrust(id, mac.allow(id)); err != nil {
+			t.Fatal(err)
+		}
+		for range 30 {
+			time.Sleep(10 * time.Minute)
+			s := w.begin(files, "ada")
+			if _, err := w.broker.VerifySignIn(t.Context(), files, s.ID, mac.allow(s.ID)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tablet.rename("Tablet")
+		for _, device := range []string{tablet.id, mac.id} {
+			for _, account := range []string{"", "ada", "bob"} {
+				var want []uint64
+				for _, e := range w.found(approval.RecordFilter{OldestFirst: true}, 0) {
+					if (e.Device == device || e.Actor.ID == device) && (account == "" || e.Account == account) {
+						want = append(want, e.Sequence)
+					}
+				}
+				for _, size := range []int{1, 3, 100} {
+					f := approval.RecordFilter{Device: device, Account: account, OldestFirst: true}
+					if diff := cmp.Diff(want, numbers(w.found(f, size))); diff != "" {
+						t.Errorf("ListRecords(%+v) in pages of %d (-want +got):\n%s", f, size, diff)
+					}
+					f.OldestFirst = false
+					got := numbers(w.found(f, size))
+					slices.Reverse(got)
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("ListRecords(%+v) in pages of %d (-want +got):\n%s", f, size, diff)
+					}
+				}
 			}
 		}
 	})

@@ -15,9 +15,9 @@ import (
 type SignIn struct {
 	ID              string
 	Account         string
-	Application     string     // id
-	ApplicationName string     // as the registry had it when the sign-in began
-	Candidate       *Candidate `json:",omitempty"` // set when a device asks to be trusted; there is no application then
+	Application     string     `json:",omitzero"` // id
+	ApplicationName string     `json:",omitzero"` // as the registry had it when the sign-in began
+	Candidate       *Candidate `json:",omitzero"` // set when a device asks to be trusted; there is no application then
 	Lane            Lane       // who asks; decided when the sign-in began
 	Known           string     `json:",omitzero"` // hash of the token that the requester is known by
 	Source          string     // whom it is charged to
@@ -25,7 +25,9 @@ type SignIn struct {
 	Rings           int        `json:",omitzero"` // how often it rang
 	Rung            time.Time  `json:",omitzero"` // when it last rang
 	Requester       Requester
-	Message         string
+	Message         string `json:",omitzero"`
+	Asked           string `json:",omitzero"` // hash of what the application has asked for; empty if it was none
+	Before          string `json:",omitzero"` // the account's sign-in before this one
 	Begun           time.Time
 	Expires         time.Time // when the prompt ends, answered or not
 
@@ -33,14 +35,15 @@ type SignIn struct {
 	MaxTries     int           // codes that may be compared
 
 	Recorded State // the state last written; what it is now is At's to say
-	Tries    int   // codes compared so far
+	Tries    int   `json:",omitzero"` // codes compared so far
 
-	DecidedBy   string    // id of the device that allowed or denied it
-	CodeExpires time.Time // end of the code after Allow
-	Decision    string    // the statement that allowed or denied it
-	DenyReason  string    // statement.Mistake, statement.NotMe or empty
-	CancelCause CancelCause
-	Ended       time.Time // when it was verified, denied or cancelled
+	DecidedBy   string      `json:",omitzero"` // id of the device that allowed or denied it
+	CodeExpires time.Time   `json:",omitzero"` // end of the code after Allow
+	Signed      string      `json:",omitzero"` // SHA-256 of what the statement signed that allowed or denied it, in base64
+	Decision    uint64      `json:",omitzero"` // number of the record with that statement
+	DenyReason  string      `json:",omitzero"` // statement.Mistake, statement.NotMe or empty
+	CancelCause CancelCause `json:",omitzero"`
+	Ended       time.Time   `json:",omitzero"` // when it was verified, denied or cancelled
 
 	// Records are the sequence numbers of the audit records about it.
 	Records []uint64
@@ -59,11 +62,11 @@ type SignIn struct {
 // A Requester is the device somebody signs in on, as the application describes
 // it. Nothing in it is verified.
 type Requester struct {
-	Address string // an IP address in its canonical form, or empty: unknown
-	Place   string
-	Device  string
-	Program string
-	Session string // the application's own name for it; not shown
+	Address string `json:",omitzero"` // an IP address in its canonical form, or empty: unknown
+	Place   string `json:",omitzero"`
+	Device  string `json:",omitzero"`
+	Program string `json:",omitzero"`
+	Session string `json:",omitzero"` // the application's own name for it; not shown
 }
 
 // A Candidate is a device that asks to be trusted.

@@ -26,7 +26,7 @@ func verified[P statement.Payload](ctx context.Context, b *Broker, device, jws s
 	var none P
 	var key statement.JWK
 	now := b.now()
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {
 			return err
@@ -96,7 +96,7 @@ const maxStalePerHour = 5
 // noteOutdated puts a counter that did not rise on record. A key that is used
 // in two places shows in this way, whoever of the two is refused.
 // It returns whom to tell, if it did, for [Broker.warnCopied] after the commit.
-func (b *Broker) noteOutdated(tx Tx, now time.Time, d *Device, c claims, address string) (warn []string, err error) {
+func (b *Broker) noteOutdated(tx *transaction, now time.Time, d *Device, c claims, address string) (warn []string, err error) {
 	digest := c.digest()
 	d.Stale.Noted = slices.DeleteFunc(d.Stale.Noted, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
 	if digest == d.Stale.Digest || len(d.Stale.Noted) >= maxStalePerHour {

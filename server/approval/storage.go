@@ -19,7 +19,7 @@ func (b *Broker) NoteStorage(ctx context.Context, low bool, detail string) error
 	if low {
 		event = EventStorageLow
 	}
-	return b.store.Update(ctx, func(tx Tx) error {
+	return b.update(ctx, func(tx *transaction) error {
 		_, err := record(tx, now, Record{Event: event, Actor: Actor{Kind: ActorServer}, Detail: detail})
 		return err
 	})

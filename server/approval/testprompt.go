@@ -40,13 +40,13 @@ const testLifetime = 2 * time.Minute
 const maxTestsPerHour = 10
 
 // loadTest returns the newest test prompt of a device, which may be over, or nil.
-func loadTest(tx Tx, device string) (*TestPrompt, error) {
-	return load[TestPrompt](tx, bucketTests, device)
+func loadTest(tx Tx, account, device string) (*TestPrompt, error) {
+	return load[TestPrompt](tx, bucketTests, account+"/"+device)
 }
 
 // pendingTest returns the test prompt that a device must show now, or nil.
-func (b *Broker) pendingTest(tx Tx, device string, now time.Time) (*TestPrompt, error) {
-	t, err := loadTest(tx, device)
+func (b *Broker) pendingTest(tx *transaction, account, device string, now time.Time) (*TestPrompt, error) {
+	t, err := loadTest(tx, account, device)
 	if err != nil || t == nil || !now.Before(t.Expires) {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (b *Broker) TestDevice(ctx context.Context, device, target, address string)
 	now := b.now()
 	id = newSignInID(now)
 	var to *Device
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err = b.update(ctx, func(tx *transaction) error {
 		to = nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
@@ -109,7 +109,7 @@ func (a Administrator) TestDevice(ctx context.Context, named string) (id, device
 	now := b.now()
 	id = newSignInID(now)
 	var to *Device
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err = b.update(ctx, func(tx *transaction) error {
 		to = nil
 		t, err := deviceByPrefix(tx, named)
 		if err != nil {
@@ -155,9 +155,9 @@ func (b *Broker) testable(d *Device, now time.Time) *Error {
 	return refuse(ReasonNoSuchDevice, "That device is not trusted, so it is sent nothing.")
 }
 
-func (b *Broker) sendTest(tx Tx, now time.Time, d *Device, id string, r Record) error {
+func (b *Broker) sendTest(tx *transaction, now time.Time, d *Device, id string, r Record) error {
 	t := TestPrompt{ID: id, By: r.Actor, Created: now, Expires: now.Add(testLifetime), Connected: b.hub.connected(d.ID)}
-	old, err := loadTest(tx, d.ID)
+	old, err := loadTest(tx, d.Account, d.ID)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (b *Broker) sendTest(tx Tx, now time.Time, d *Device, id string, r Record) 
 		}
 		t.Sent = append(t.Sent, now)
 	}
-	if err := save(tx, bucketTests, d.ID, &t); err != nil {
+	if err := save(tx, bucketTests, d.Account+"/"+d.ID, &t); err != nil {
 		return err
 	}
 	r.Event, r.Account, r.Device = EventDeviceTested, d.Account, d.ID
@@ -194,7 +194,7 @@ func (b *Broker) Test(ctx context.Context, device, target, id string) (DeviceTes
 	}
 	now := b.now()
 	var test DeviceTest
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
 			return err
@@ -209,7 +209,7 @@ func (b *Broker) Test(ctx context.Context, device, target, id string) (DeviceTes
 func (a Administrator) Test(ctx context.Context, device, id string) (DeviceTest, error) {
 	now := a.broker.now()
 	var test DeviceTest
-	err := a.broker.store.View(ctx, func(tx Tx) error {
+	err := a.broker.view(ctx, func(tx *transaction) error {
 		d, err := load[Device](tx, bucketDevices, device)
 		if err != nil {
 			return err
@@ -233,7 +233,7 @@ func (a Administrator) Test(ctx context.Context, device, id string) (DeviceTest,
 	return test, err
 }
 
-func (b *Broker) test(tx Tx, device, account, id string, now time.Time) (DeviceTest, error) {
+func (b *Broker) test(tx *transaction, device, account, id string, now time.Time) (DeviceTest, error) {
 	d, err := load[Device](tx, bucketDevices, device)
 	if err != nil {
 		return DeviceTest{}, err
@@ -244,7 +244,7 @@ func (b *Broker) test(tx Tx, device, account, id string, now time.Time) (DeviceT
 	if err := b.testable(d, now); err != nil {
 		return DeviceTest{}, refuse(ReasonNoSuchDevice, "%s", err.Message)
 	}
-	stored, err := loadTest(tx, device)
+	stored, err := loadTest(tx, account, device)
 	if err != nil {
 		return DeviceTest{}, err
 	}

@@ -15,10 +15,12 @@ import (
 // record appends to the audit record and to the tree over it, and returns the
 // sequence number. It reads about one hash and writes about two, whatever the
 // size: those of the subtrees that the new leaf completes.
-func record(tx Tx, now time.Time, r Record) (uint64, error) { return recordOf(tx, now, r, nil) }
+func record(tx *transaction, now time.Time, r Record) (uint64, error) {
+	return recordOf(tx, now, r, nil)
+}
 
 // recordOf is record for what is about a sign-in, which may be nil.
-func recordOf(tx Tx, now time.Time, r Record, s *SignIn) (uint64, error) {
+func recordOf(tx *transaction, now time.Time, r Record, s *SignIn) (uint64, error) {
 	size, err := recordCount(tx)
 	if err != nil {
 		return 0, err
@@ -31,10 +33,8 @@ func recordOf(tx Tx, now time.Time, r Record, s *SignIn) (uint64, error) {
 	if err := tx.Put(bucketRecords, key, document); err != nil {
 		return 0, err
 	}
-	for _, prefix := range indexes(&r) {
-		if err := tx.Put(bucketRecordsOf, prefix+key, present); err != nil {
-			return 0, err
-		}
+	if err := index(tx, &r, s); err != nil {
+		return 0, err
 	}
 	hashes, err := tlog.StoredHashesForRecordHash(int64(size), audit.Hash(document), hashReader{tx})
 	if err != nil {
@@ -49,7 +49,7 @@ func recordOf(tx Tx, now time.Time, r Record, s *SignIn) (uint64, error) {
 	if err := note(tx, &r); err != nil {
 		return 0, err
 	}
-	observe(tx, now, &r, s)
+	tx.observed(now, &r, s)
 	return r.Sequence, tx.Put(bucketMeta, keyRecords, strconv.AppendUint(nil, r.Sequence, 10))
 }
 
@@ -113,13 +113,26 @@ type checkpoints struct {
 // says until when nothing was added.
 const checkpointAge = time.Minute
 
+// CheckpointOf returns a signed checkpoint that covers at least so many records,
+// which there were a moment ago: the one at hand, or the newest.
+func (b *Broker) CheckpointOf(ctx context.Context, records uint64) (audit.Checkpoint, uint64, error) {
+	c := &b.checkpoints
+	c.mu.Lock()
+	newest, size, age := c.newest, c.size, b.now().Sub(c.made)
+	c.mu.Unlock()
+	if size >= records && age < checkpointAge {
+		return newest, size, nil
+	}
+	return b.Checkpoint(ctx)
+}
+
 // Checkpoint returns a signed checkpoint of the record as it is, or has become
 // meanwhile, and the record's size in it. What it covers is durable.
 func (b *Broker) Checkpoint(ctx context.Context) (audit.Checkpoint, uint64, error) {
 	now := b.now()
 	c := &b.checkpoints
 	var size uint64
-	if err := b.store.View(ctx, func(tx Tx) (err error) {
+	if err := b.view(ctx, func(tx *transaction) (err error) {
 		size, err = recordCount(tx)
 		return err
 	}); err != nil {
@@ -134,7 +147,7 @@ func (b *Broker) Checkpoint(ctx context.Context) (audit.Checkpoint, uint64, erro
 		return c.newest, c.size, nil
 	}
 	var root tlog.Hash
-	if err := b.store.View(ctx, func(tx Tx) (err error) {
+	if err := b.view(ctx, func(tx *transaction) (err error) {
 		if size, err = recordCount(tx); err != nil {
 			return err
 		}
@@ -156,7 +169,7 @@ func (b *Broker) Checkpoint(ctx context.Context) (audit.Checkpoint, uint64, erro
 func (b *Broker) ConsistencyProof(ctx context.Context, device string, old, size uint64) ([][]byte, error) {
 	now := b.now()
 	var proof [][]byte
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		proof = nil
 		if _, _, err := b.readable(tx, device, now); err != nil {
 			return err

@@ -47,7 +47,7 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 		Recorded: Pending,
 	}
 	var ring []string
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err = b.update(ctx, func(tx *transaction) error {
 		ring = nil
 		if err := unusedKeys(tx, candidate.Device, candidate.ApprovalID); err != nil {
 			return err
@@ -80,7 +80,7 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 
 // candidacy returns the newest sign-in in which the device asks to be trusted,
 // or nil.
-func candidacy(tx Tx, device string) (*SignIn, error) {
+func candidacy(tx *transaction, device string) (*SignIn, error) {
 	id, err := tx.Get(bucketCandidates, device)
 	if err != nil || id == nil {
 		return nil, err
@@ -93,7 +93,7 @@ func candidacy(tx Tx, device string) (*SignIn, error) {
 }
 
 // unusedKeys refuses keys that any device ever had.
-func unusedKeys(tx Tx, ids ...string) error {
+func unusedKeys(tx *transaction, ids ...string) error {
 	for _, id := range ids {
 		owner, err := tx.Get(bucketKeys, id)
 		if err != nil {
@@ -109,7 +109,7 @@ func unusedKeys(tx Tx, ids ...string) error {
 // mayRingForTrust returns whom to ring, nobody if the account does not bear
 // it, and counts the ring. What refuses most requests comes first, and reads
 // little, so that time tells a stranger little of whether the account exists.
-func (b *Broker) mayRingForTrust(tx Tx, account, source string, now time.Time) ([]string, error) {
+func (b *Broker) mayRingForTrust(tx *transaction, account, source string, now time.Time) ([]string, error) {
 	a, err := load[Account](tx, bucketAccounts, account)
 	if err != nil || active(a) != nil {
 		return nil, err
@@ -122,8 +122,11 @@ func (b *Broker) mayRingForTrust(tx Tx, account, source string, now time.Time) (
 	if len(devices) == 0 {
 		return nil, nil
 	}
-	open, err := collect(tx, account, now)
+	open, err := openSignIns(tx, account, now)
 	if err != nil {
+		return nil, err
+	}
+	if err := forgetOver(tx, account, open); err != nil {
 		return nil, err
 	}
 	asking := 0
@@ -139,7 +142,7 @@ func (b *Broker) mayRingForTrust(tx Tx, account, source string, now time.Time) (
 	return devices, r.save(tx, account)
 }
 
-func openTrustRequest(tx Tx, now time.Time, s *SignIn) error {
+func openTrustRequest(tx *transaction, now time.Time, s *SignIn) error {
 	if err := recordSignIn(tx, now, s, Record{
 		Event: EventTrustRequested, Actor: Actor{Kind: ActorDevice, ID: s.Candidate.Device}, Device: s.Candidate.Device,
 		Address: s.Requester.Address, Detail: s.Candidate.Name, Statement: s.Candidate.Statement,
@@ -149,7 +152,7 @@ func openTrustRequest(tx Tx, now time.Time, s *SignIn) error {
 	if err := tx.Put(bucketCandidates, s.Candidate.Device, []byte(s.ID)); err != nil {
 		return err
 	}
-	if err := tx.Put(bucketSignInsOf, s.Account+"/"+s.ID, present); err != nil {
+	if err := addToAccount(tx, s); err != nil {
 		return err
 	}
 	return saveSignIn(tx, now, s)
@@ -171,7 +174,7 @@ func (b *Broker) CompleteTrust(ctx context.Context, device, id, typed, address s
 	var signIn string
 	var refusal error
 	var ring []string
-	err = b.store.Update(ctx, func(tx Tx) error {
+	err = b.update(ctx, func(tx *transaction) error {
 		v, enrolled, signIn, refusal, ring = verification{}, Device{}, "", nil, nil
 		old, err := load[Device](tx, bucketDevices, device)
 		if err != nil {
@@ -235,7 +238,7 @@ func (b *Broker) unanswered(id string, now time.Time) error {
 }
 
 // trust makes the candidate of a verified request a trusted device.
-func (b *Broker) trust(tx Tx, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
+func (b *Broker) trust(tx *transaction, now time.Time, a *Account, s *SignIn, address string) (Device, error) {
 	if a.Trusted >= b.devices {
 		return Device{}, tooManyDevices(a)
 	}

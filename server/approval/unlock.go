@@ -24,7 +24,7 @@ func (b *Broker) Unlock(ctx context.Context, device, jws, address string) error 
 	now := b.now()
 	var refusal error
 	var warn, ring []string
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		refusal, warn, ring = nil, nil, nil
 		c, err := b.trusted(tx, device, now)
 		if err != nil {
@@ -70,7 +70,7 @@ func (a Administrator) UnlockAccount(ctx context.Context, name, reason string) (
 	now := a.broker.now()
 	var unlocked Account
 	var ring []string
-	err := a.broker.store.Update(ctx, func(tx Tx) error {
+	err := a.broker.update(ctx, func(tx *transaction) error {
 		ring = nil
 		account, err := existingAccount(tx, name)
 		if err != nil {
@@ -87,12 +87,12 @@ func (a Administrator) UnlockAccount(ctx context.Context, name, reason string) (
 	return unlocked, nil
 }
 
-func unlock(tx Tx, now time.Time, r Record) error {
-	for _, lane := range Lanes() {
-		if err := tx.Delete(bucketFailures, r.Account+"/"+string(lane)); err != nil {
-			return err
-		}
+func unlock(tx *transaction, now time.Time, r Record) error {
+	a, err := tx.activity(r.Account)
+	if err != nil {
+		return err
 	}
+	a.Failures, a.changed = nil, true
 	ringing, err := loadRinging(tx, r.Account, now)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ type LaneStatus struct {
 // silenced.
 func (a Administrator) Lanes(ctx context.Context, name string) (lanes []LaneStatus, sources []SilencedSource, err error) {
 	now := a.broker.now()
-	err = a.broker.store.View(ctx, func(tx Tx) error {
+	err = a.broker.view(ctx, func(tx *transaction) error {
 		lanes, sources = nil, nil
 		if _, err := existingAccount(tx, name); err != nil {
 			return err

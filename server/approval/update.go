@@ -29,7 +29,7 @@ func (b *Broker) UpdateDevice(ctx context.Context, device string, u Update, addr
 	now := b.now()
 	var updated Device
 	var ring []string
-	err := b.store.Update(ctx, func(tx Tx) error {
+	err := b.update(ctx, func(tx *transaction) error {
 		ring = nil
 		c, _, err := b.readable(tx, device, now)
 		if err != nil {

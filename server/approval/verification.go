@@ -17,6 +17,7 @@ type verification struct {
 	failures  *failures      // of the account in the lane
 	approver  *Device        // that allowed the sign-in, if one did
 	allowed   string         // the code after Allow; empty if there is none
+	decision  string         // the statement that allowed it, after a match with that
 	requested *requestedCode // the code asked for without a prompt, if there is one
 	asker     *Device        // that asked for it
 	digits    string         // of requested
@@ -42,7 +43,7 @@ type verification struct {
 
 // outstanding finds the codes that exist for a sign-in. The code after Allow
 // exists only while the device that allowed is trusted.
-func (b *Broker) outstanding(tx Tx, a *Account, s *SignIn, now time.Time) (v verification, err error) {
+func (b *Broker) outstanding(tx *transaction, a *Account, s *SignIn, now time.Time) (v verification, err error) {
 	v.account, v.lane, v.devicesTime = a.Name, s.Lane, b.devicesTime(now)
 	if v.failures, err = loadFailures(tx, a.Name, s.Lane); err != nil {
 		return v, err
@@ -87,7 +88,7 @@ func (v *verification) compare() bool {
 }
 
 // write stores what a counted try has changed.
-func (v *verification) write(tx Tx, now time.Time, by Actor, after *SignIn) error {
+func (v *verification) write(tx *transaction, now time.Time, by Actor, after *SignIn) error {
 	r := Record{Event: EventCodeWrong, Actor: by, Address: after.Requester.Address}
 	if v.matched != nil {
 		r.Event, r.Device, r.Detail = EventSignInVerified, v.matched.ID, v.acr
@@ -146,7 +147,7 @@ func (b *Broker) warnClosed(v *verification) {
 
 // use uses up the code that matched. The code after Allow is used up with its
 // sign-in.
-func (v *verification) use(tx Tx, account string) error {
+func (v *verification) use(tx *transaction, account string) error {
 	switch v.acr {
 	case acrRequested:
 		return tx.Delete(bucketRequestedCodes, account)
@@ -155,6 +156,19 @@ func (v *verification) use(tx Tx, account string) error {
 		return saveDevice(tx, v.matched)
 	}
 	return nil
+}
+
+// decisionOf returns the statement that allowed or denied a sign-in, from the
+// record of it.
+func decisionOf(tx Tx, s *SignIn) (string, error) {
+	e, err := entry(tx, recordKey(s.Decision))
+	if err != nil {
+		return "", err
+	}
+	if e == nil || e.SignIn != s.ID || e.Statement == "" {
+		return "", fmt.Errorf("%w: the record of who allowed the sign-in %s is damaged: restore the latest backup", ErrStoreFailed, s.ID)
+	}
+	return e.Statement, nil
 }
 
 // admit makes the grant and the receipt for a sign-in whose code is used up.
@@ -185,7 +199,7 @@ func (b *Broker) admit(s *SignIn, v *verification, now time.Time) (Admission, er
 	}
 	switch v.acr {
 	case acrCode:
-		admission.Receipt.Statement = s.Decision
+		admission.Receipt.Statement = v.decision
 	case acrRequested:
 		admission.Receipt.Statement = v.requested.Statement
 	case acrOffline:

@@ -74,7 +74,7 @@ func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func()
 	var signIn SignIn
 	var refusal error
 	var ring []string
-	err := b.store.Update(ctx, func(tx Tx) (err error) {
+	err := b.update(ctx, func(tx *transaction) (err error) {
 		v, signIn, refusal, ring = verification{}, SignIn{}, nil, nil
 		app, s, err := ownSignIn(tx, token, id)
 		if err != nil {
@@ -111,6 +111,9 @@ func (b *Broker) verifySignIn(ctx context.Context, token, id string, read func()
 		if refusal == nil {
 			if v.acr == acrCode {
 				ring = []string{s.DecidedBy} // no other device has shown anything of it since it was allowed
+				if v.decision, err = decisionOf(tx, s); err != nil {
+					return err
+				}
 			}
 			if v.requesterToken, v.requesterExpires, err = b.know(tx, app, &signIn, requester, now); err != nil {
 				return err

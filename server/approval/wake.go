@@ -18,7 +18,7 @@ func (b *Broker) wake(ctx context.Context, c Config) error {
 	}
 	var last time.Time
 	var fresh bool // there is nothing in the store yet
-	err = b.store.View(ctx, func(tx Tx) (err error) {
+	err = b.view(ctx, func(tx *transaction) (err error) {
 		id, err := tx.Get(bucketMeta, keyDeployment)
 		if fresh = id == nil; err != nil || fresh {
 			return err
@@ -48,7 +48,7 @@ func (b *Broker) wake(ctx context.Context, c Config) error {
 	now := b.now()
 	deployment := strings.ToLower(rand.Text()) // 26 characters, 130 bits
 	var restored bool
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
+	err = b.update(ctx, func(tx *transaction) (err error) {
 		if err := b.wakeDeployment(tx, now, fresh, deployment); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (b *Broker) wake(ctx context.Context, c Config) error {
 }
 
 // wakeDeployment reads the deployment id, or puts it into a fresh store.
-func (b *Broker) wakeDeployment(tx Tx, now time.Time, fresh bool, made string) error {
+func (b *Broker) wakeDeployment(tx *transaction, now time.Time, fresh bool, made string) error {
 	if !fresh {
 		id, err := tx.Get(bucketMeta, keyDeployment)
 		b.deployment = string(id)
@@ -99,7 +99,7 @@ func readableLayout(tx Tx) error {
 	case err != nil:
 		return err
 	case got < layout:
-		return errors.New("the database was written by a countersign-server from before the first release, whose records were no tree, and cannot be carried over: run that program once more, or begin with an empty data directory and enrol the devices again")
+		return errors.New("the database was written by a countersign-server from before the first release, which kept it in another layout, and cannot be carried over: run that program once more, or begin with an empty data directory and enrol the devices again")
 	case got > layout:
 		return fmt.Errorf("the database was written by a newer countersign-server (layout %d, this program knows %d): install the newer program again, or restore a backup made before the upgrade", got, layout)
 	}
@@ -107,7 +107,7 @@ func readableLayout(tx Tx) error {
 }
 
 // wakeClock acts on a clock that is behind the time that the store knows of.
-func (b *Broker) wakeClock(tx Tx, now time.Time, behind time.Duration, accept bool) error {
+func (b *Broker) wakeClock(tx *transaction, now time.Time, behind time.Duration, accept bool) error {
 	switch {
 	case accept && behind > 0:
 		return b.acceptClock(tx, now, &rings{})
@@ -140,7 +140,7 @@ func (b *Broker) loadGeneration() (uint64, error) {
 
 // wakeGeneration finds out whether the store is an old one, and if so does what
 // is to be done then. NextGeneration moves the number on afterwards.
-func (b *Broker) wakeGeneration(tx Tx, now time.Time, outside uint64, fresh bool) (restored bool, err error) {
+func (b *Broker) wakeGeneration(tx *transaction, now time.Time, outside uint64, fresh bool) (restored bool, err error) {
 	if b.outside == nil {
 		return false, nil
 	}

@@ -18,8 +18,8 @@ func TestOpenRefusesAnotherLayout(t *testing.T) {
 		want   string
 	}{
 		{"none, as before the tree", "", "enrol the devices again"},
-		{"an older one", "1", "enrol the devices again"},
-		{"a newer one", "3", "install the newer program again"},
+		{"an older one", "2", "enrol the devices again"},
+		{"a newer one", "4", "install the newer program again"},
 		{"no number", "two", "damaged"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestOpenRefusesAnotherLayout(t *testing.T) {
 				t.Error("Open changed a store that it refused")
 			}
 			// For the check of the record at the end of the test.
-			if err := store.Update(t.Context(), func(tx approval.Tx) error { return tx.Put("meta", "layout", []byte("2")) }); err != nil {
+			if err := store.Update(t.Context(), func(tx approval.Tx) error { return tx.Put("meta", "layout", []byte("3")) }); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -16,7 +16,7 @@ func (b *Broker) lookAt(ctx context.Context, id string) error {
 	}
 	var wakes []wake
 	var closed bool // it can be answered no more
-	err := b.store.View(ctx, func(tx Tx) error {
+	err := b.view(ctx, func(tx *transaction) error {
 		wakes, closed = nil, false
 		s, err := load[SignIn](tx, bucketSignIns, id)
 		if err != nil || s == nil {
@@ -57,7 +57,7 @@ func (b *Broker) lookAt(ctx context.Context, id string) error {
 // wakeable reads whether a wake-up is still wanted, and where it goes. If not
 // yet, later says when to ask again.
 func (b *Broker) wakeable(ctx context.Context, q *wakeQueue, t *wakeTask, now time.Time) (to *Push, over bool, later time.Time, err error) {
-	err = b.store.View(ctx, func(tx Tx) error {
+	err = b.view(ctx, func(tx *transaction) error {
 		to, over, later = nil, false, time.Time{}
 		c, err := loadCaller(tx, t.device)
 		if err != nil || b.mayApprove(c.account, c.device, now) != nil {
@@ -74,7 +74,7 @@ func (b *Broker) wakeable(ctx context.Context, q *wakeQueue, t *wakeTask, now ti
 		came := of[t.device]
 		connected := b.hub.connected(t.device)
 		if t.test {
-			test, err := b.pendingTest(tx, t.device, now)
+			test, err := b.pendingTest(tx, c.device.Account, t.device, now)
 			if err == nil && test != nil && test.ID == t.topic && came.Received.IsZero() && came.Pushed.IsZero() {
 				to = p
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -354,10 +353,9 @@ func (b *Broker) keepLooking(ctx context.Context) {
 }
 
 func (b *Broker) allOpen(ctx context.Context) (ids []string, err error) {
-	err = b.store.View(ctx, func(tx Tx) error {
+	err = b.view(ctx, func(tx *transaction) error {
 		ids = nil
-		for key := range tx.Ascend(bucketOpen, "") {
-			_, id, _ := strings.Cut(key, "/")
+		for id := range tx.Ascend(bucketOpen, "") {
 			ids = append(ids, id)
 		}
 		return nil

@@ -48,10 +48,35 @@ func newWorld(t *testing.T, store approval.Store) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: store, secrets: secrets}
-	w.config = approval.Config{Store: store, Secrets: secrets, ServerKey: keyID(t, newKey(t)), Log: slog.New(slog.DiscardHandler)}
+	w.config = approval.Config{Store: memoryChecker{store, t}, Secrets: secrets, ServerKey: keyID(t, newKey(t)), Log: slog.New(slog.DiscardHandler)}
 	w.restart()
 	t.Cleanup(w.verifyRecord)
 	return w
+}
+
+// A memoryChecker is a store that looks at each value that is put, whether what is
+// remembered of it is what it will be when it is read.
+type memoryChecker struct {
+	approval.Store
+	t *testing.T
+}
+
+type memoryCheckingTx struct {
+	approval.Tx
+	t *testing.T
+}
+
+// Update implements [approval.Store].
+func (c memoryChecker) Update(ctx context.Context, fn func(approval.Tx) error) error {
+	return c.Store.Update(ctx, func(tx approval.Tx) error { return fn(memoryCheckingTx{tx, c.t}) })
+}
+
+// Put implements [approval.Tx].
+func (c memoryCheckingTx) Put(bucket, key string, value []byte) error {
+	if err := approval.CheckMemory(bucket, key, value); err != nil {
+		c.t.Error(err)
+	}
+	return c.Tx.Put(bucket, key, value)
 }
 
 // verifyRecord checks the whole record, as an auditor does: whatever a test did, no
