@@ -60,7 +60,7 @@ type activity struct {
 	Newest string `json:",omitempty"` // the newest sign-in; each names the one before it
 
 	// Records are the numbers of its newest records: those that are not in
-	// bucketRecordsOf yet, see [transaction.index].
+	// bucketRecordsOf yet, see [index].
 	Records []uint64 `json:",omitempty"`
 }
 
