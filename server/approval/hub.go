@@ -10,7 +10,7 @@ import (
 // hub is a doorbell and holds no news: after a commit it rings whoever watches
 // a device or a sign-in, and the one who was rung reads the store again.
 type hub struct {
-	read func(account string) (*reading, error)
+	read func(account string) (*reading, error) // [Broker.read]
 
 	mu      sync.Mutex
 	devices map[string]*Watch

@@ -95,7 +95,7 @@ func observed(now time.Time, r *Record, s *SignIn) Observation {
 		return o
 	}
 	o.SignIn, o.Lane, o.Silent = s.ID, s.Lane, s.Silent
-	if state := s.At(now); state == Pending || state == Approved {
+	if s.open(now) {
 		o.Ends = s.Ends(now)
 	}
 	switch r.Event {

@@ -156,7 +156,7 @@ func saveSignIn(tx *transaction, now time.Time, s *SignIn) error {
 	if err := save(tx, bucketSignIns, s.ID, s); err != nil {
 		return err
 	}
-	return tx.setOpen(s.Account, s.ID, s.At(now) == Pending || s.At(now) == Approved)
+	return tx.setOpen(s.Account, s.ID, s.open(now))
 }
 
 // saveDevice stores a device with its index.
@@ -230,7 +230,7 @@ func readOpen(tx Tx, a *activity, read func(tx Tx, bucket, key string) (*SignIn,
 		if err != nil {
 			return nil, err
 		}
-		if s != nil && (s.At(now) == Pending || s.At(now) == Approved) {
+		if s != nil && s.open(now) {
 			open = append(open, s)
 		}
 	}

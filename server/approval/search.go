@@ -270,8 +270,8 @@ func (s *search) numbers(tx *transaction, from uint64) (iter.Seq[uint64], error)
 	if s.prefix == "" {
 		return numbers, nil
 	}
-	few := slices.Collect(rowNumbers(tx, bucketRecordsOf, s.prefix, from, s.filter.OldestFirst))
-	return merged(numbers, few, s.filter.OldestFirst), nil
+	asked := slices.Collect(rowNumbers(tx, bucketRecordsOf, s.prefix, from, s.filter.OldestFirst))
+	return merged(numbers, asked, s.filter.OldestFirst), nil
 }
 
 // rowNumbers yields the numbers that the keys of a bucket end in.
@@ -351,10 +351,10 @@ func block(tx Tx, key string) []uint64 {
 }
 
 // merged yields what is in one of two sequences of the same order, or in both.
-func merged(numbers iter.Seq[uint64], few []uint64, oldestFirst bool) iter.Seq[uint64] {
+func merged(numbers iter.Seq[uint64], others []uint64, oldestFirst bool) iter.Seq[uint64] {
 	before := func(x, y uint64) bool { return x < y == oldestFirst && x != y }
 	return func(yield func(uint64) bool) {
-		left := few
+		left := others
 		for n := range numbers {
 			for ; len(left) > 0 && before(left[0], n); left = left[1:] {
 				if !yield(left[0]) {

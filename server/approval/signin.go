@@ -126,6 +126,12 @@ func (s *SignIn) At(now time.Time) State {
 	return s.Recorded
 }
 
+// open reports whether a device may still have to show the sign-in.
+func (s *SignIn) open(now time.Time) bool {
+	state := s.At(now)
+	return state == Pending || state == Approved
+}
+
 // TriesLeft returns how many more codes may be compared.
 func (s *SignIn) TriesLeft() int { return max(0, s.MaxTries-s.Tries) }
 

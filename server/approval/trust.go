@@ -57,7 +57,7 @@ func (b *Broker) RequestTrust(ctx context.Context, in Requesting) (id string, ex
 			return err
 		}
 		again := old != nil && old.Account == e.Account && old.Candidate.ApprovalID == candidate.ApprovalID &&
-			(old.At(now) == Pending || old.At(now) == Approved)
+			old.open(now)
 		if !again {
 			if ring, err = b.mayRingForTrust(tx, e.Account, s.Source, now); err != nil {
 				return err
