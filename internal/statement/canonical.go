@@ -179,8 +179,10 @@ func members(t reflect.Type) []member {
 	}
 	var all []member
 	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		all = append(all, member{`"` + name + `":`, i})
+		f := t.Field(i)
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && f.IsExported() {
+			all = append(all, member{`"` + name + `":`, i})
+		}
 	}
 	membersOf.Store(t, all)
 	return all

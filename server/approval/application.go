@@ -162,8 +162,8 @@ func (a Administrator) RemoveApplication(ctx context.Context, id string) error {
 func askedBy(tx *transaction, application string) (map[string]bool, error) {
 	accounts := map[string]bool{}
 	for id, account := range tx.Ascend(bucketOpen, "") {
-		s, err := load[SignIn](tx, bucketSignIns, id)
-		if err != nil {
+		s, err := look[SignIn](tx, bucketSignIns, id)
+		if err != nil && !damaged(err) {
 			return nil, err
 		}
 		if s != nil && s.Application == application {

@@ -255,6 +255,9 @@ func (b *Broker) acceptClock(tx *transaction, now time.Time, ring *rings) error 
 			return err
 		}
 	}
+	if err := tx.saveActivities(); err != nil { // which are among what follows
+		return err
+	}
 	for _, bucket := range timedBuckets {
 		for _, key := range keys(tx, bucket, "") {
 			if err := pastOnly(tx, bucket, key, now); err != nil {

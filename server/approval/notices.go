@@ -123,17 +123,21 @@ func (l *notices) add(n Notice) {
 }
 
 // of returns what the device is told: what happened since it was enrolled, but
-// for that, and for the recovery codes that it showed then.
+// for that, and for the recovery codes that it showed then. It may be part of l.
 func (l *notices) of(d *Device, now time.Time) []Notice {
 	if l == nil {
 		return nil
 	}
-	var told []Notice
-	for _, n := range l.List {
+	untold := func(n Notice) bool {
 		own := n.Device == d.ID && (n.Event == EventDeviceEnrolled || n.Event == EventRecoveryCreated)
-		if !own && !n.Time.Before(d.Enrolled) && now.Sub(n.Time) < noticeLifetime {
-			told = append(told, n)
-		}
+		return own || n.Time.Before(d.Enrolled) || now.Sub(n.Time) >= noticeLifetime
 	}
-	return told
+	told := l.List
+	for len(told) > 0 && untold(told[0]) {
+		told = told[1:]
+	}
+	if slices.ContainsFunc(told, untold) {
+		return slices.DeleteFunc(slices.Clone(told), untold)
+	}
+	return slices.Clip(told)
 }

@@ -266,13 +266,14 @@ func TestANoticeSaysWhoDidWhat(t *testing.T) {
 			{Event: approval.EventDeviceRenamed, Actor: by, ActorName: "Phone → “mine”", Device: phone.id, DeviceName: "Phone → “mine”", DeviceKind: "terminal", Address: "192.0.2.9", Detail: "Mac mini"},
 			{Event: approval.EventDeviceRevoked, Actor: by, ActorName: "Phone → “mine”", Device: mac.id, DeviceName: "Mac mini", DeviceKind: "terminal", Address: "192.0.2.9", Detail: "lost"},
 		}
-		for i := range self.Notices {
-			if n := &self.Notices[i]; n.Sequence == 0 || !n.Time.Equal(time.Now()) || i > 0 && n.Sequence <= self.Notices[i-1].Sequence {
+		got := slices.Clone(self.Notices)
+		for i := range got {
+			if n := &got[i]; n.Sequence == 0 || !n.Time.Equal(time.Now()) || i > 0 && n.Sequence <= self.Notices[i-1].Sequence {
 				t.Errorf("notice %d has number %d and time %v", i, n.Sequence, n.Time)
 			}
-			self.Notices[i].Sequence, self.Notices[i].Time = 0, time.Time{}
+			got[i].Sequence, got[i].Time = 0, time.Time{}
 		}
-		if diff := cmp.Diff(want, self.Notices); diff != "" {
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("notices: -want +got:\n%s", diff)
 		}
 		screen, err := phone.screen()

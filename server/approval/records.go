@@ -2,6 +2,7 @@ package approval
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -128,7 +129,7 @@ func look[T any](tx Tx, bucket, key string) (*T, error) {
 	}
 	v := new(T)
 	if err := json.Unmarshal(b, v); err != nil {
-		return nil, fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucket, key, err)
+		return nil, &damagedError{bucket, key, err}
 	}
 	remember(&memories, bucket, key, b, v)
 	return v, nil
@@ -141,6 +142,25 @@ func save[T any](tx Tx, bucket, key string, v *T) error {
 	}
 	remember(&memories, bucket, key, b, v)
 	return tx.Put(bucket, key, b)
+}
+
+// A damagedError says that what is stored under a key is no value of its kind.
+type damagedError struct {
+	bucket, key string
+	err         error
+}
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("%v: %s/%s is damaged: %v", ErrStoreFailed, e.bucket, e.key, e.err)
+}
+
+func (e *damagedError) Unwrap() error { return ErrStoreFailed }
+
+// damaged reports whether err is of what is stored, so that asking again is of no
+// use.
+func damaged(err error) bool {
+	_, ok := errors.AsType[*damagedError](err)
+	return ok
 }
 
 // recordSignIn appends a record about a sign-in and notes it there.
@@ -178,28 +198,32 @@ func (d *Device) standing() []byte {
 func standings(tx Tx, account string) iter.Seq[Device] {
 	return func(yield func(Device) bool) {
 		for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
-			if !yield(parseStanding(account, key[len(account)+1:], standing)) {
+			if !yield(parseStanding(account, key[len(account)+1:], string(standing))) {
 				return
 			}
 		}
 	}
 }
 
-func parseStanding(account, id string, b []byte) Device {
+func parseStanding(account, id, standing string) Device {
 	d := Device{ID: id, Account: account}
-	words := strings.Fields(string(b))
-	if len(words) != 4 {
-		return d
-	}
+	state, rest, more := strings.Cut(standing, " ")
 	var times [3]time.Time
-	for i, word := range words[1:] {
+	for i := range times {
+		if !more {
+			return d
+		}
+		var word string
+		word, rest, more = strings.Cut(rest, " ")
 		n, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
 			return d
 		}
 		times[i] = time.Unix(0, n)
 	}
-	d.State, d.Enrolled, d.LastSeen, d.Confirmed = DeviceState(words[0]), times[0], times[1], times[2]
+	if !more {
+		d.State, d.Enrolled, d.LastSeen, d.Confirmed = DeviceState(state), times[0], times[1], times[2]
+	}
 	return d
 }
 
@@ -207,26 +231,49 @@ func parseStanding(account, id string, b []byte) Device {
 // oldest first.
 func openSignIns(tx *transaction, account string, now time.Time) ([]*SignIn, error) {
 	a, err := tx.activity(account)
-	if err != nil {
+	switch {
+	case damaged(err):
+		return readOpen(tx, openOf(tx, account), load[SignIn], now)
+	case err != nil:
 		return nil, err
 	}
-	return readOpen(tx, a, load[SignIn], now)
+	return readOpen(tx, a.Open, load[SignIn], now)
 }
 
 // lookAtOpen is openSignIns for those that are only looked at.
 func lookAtOpen(tx Tx, account string, now time.Time) ([]*SignIn, error) {
 	a, err := look[activity](tx, bucketActivity, account)
-	if err != nil || a == nil {
+	switch {
+	case damaged(err):
+		return readOpen(tx, openOf(tx, account), look[SignIn], now)
+	case err != nil || a == nil:
 		return nil, err
 	}
-	return readOpen(tx, a, look[SignIn], now)
+	return readOpen(tx, a.Open, look[SignIn], now)
 }
 
-// readOpen reads those of an account's sign-ins that are open.
-func readOpen(tx Tx, a *activity, read func(tx Tx, bucket, key string) (*SignIn, error), now time.Time) ([]*SignIn, error) {
+// openOf returns what [activity.Open] of an account should be, from the index of
+// all accounts. Nobody begins or verifies a sign-in of an account of which the
+// activity is damaged, but its owner can deny one, and revoke.
+func openOf(tx Tx, account string) []string {
+	var open []string
+	for id, of := range tx.Ascend(bucketOpen, "") {
+		if string(of) == account {
+			open = append(open, id)
+		}
+	}
+	return open
+}
+
+// readOpen reads those of an account's sign-ins that are open. One that is damaged
+// is not: nobody can allow or verify it.
+func readOpen(tx Tx, ids []string, read func(tx Tx, bucket, key string) (*SignIn, error), now time.Time) ([]*SignIn, error) {
 	var open []*SignIn
-	for _, id := range a.Open {
+	for _, id := range ids {
 		s, err := read(tx, bucketSignIns, id)
+		if damaged(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

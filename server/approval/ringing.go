@@ -187,7 +187,15 @@ func requesterSource(address, application string) string {
 // her: its source rings no more for a while, what it has open is shown without
 // a claim on her attention, and if it was a known requester, it no longer is.
 func wasNotMe(tx *transaction, now time.Time, s *SignIn, by Record) (all bool, err error) {
+	if s.Known != "" {
+		if err := tx.Delete(bucketRequesters, s.Account+"/"+s.Application+"/"+s.Known); err != nil {
+			return false, err
+		}
+	}
 	r, err := loadRinging(tx, s.Account, now)
+	if damaged(err) {
+		return false, nil // nothing rings then, until a backup is restored
+	}
 	if err != nil {
 		return false, err
 	}
@@ -202,11 +210,6 @@ func wasNotMe(tx *transaction, now time.Time, s *SignIn, by Record) (all bool, e
 	if all {
 		by.Event, by.Address, by.Detail = EventLaneSilenced, "", "for an hour"
 		if err := recordSignIn(tx, now, s, by); err != nil {
-			return false, err
-		}
-	}
-	if s.Known != "" {
-		if err := tx.Delete(bucketRequesters, s.Account+"/"+s.Application+"/"+s.Known); err != nil {
 			return false, err
 		}
 	}

@@ -1,10 +1,10 @@
 package approval
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/countersignd/countersign/internal/statement"
@@ -15,7 +15,7 @@ type Screen struct {
 	Prompts   []Prompt          // pending: first those that rang, then the silent ones; oldest first
 	Codes     []OutstandingCode // that this device earned by Allow, oldest first
 	Suspended bool              // the account is suspended; there is nothing to answer then
-	Notices   []Notice          // what the owner must know, oldest first
+	Notices   []Notice          // what the owner must know, oldest first; must not be changed
 	Test      *TestPrompt       // nil if there is none; must not be changed
 	Records   uint64            // size of the record that it was read with
 
@@ -23,7 +23,7 @@ type Screen struct {
 	// does not.
 	Next time.Time
 
-	account string // of the device
+	reading *reading
 }
 
 // A Prompt is a question to the owner of one device.
@@ -43,15 +43,47 @@ type OutstandingCode struct {
 }
 
 // A reading is what one state of the store says of an account, for the screens of
-// its devices. Nobody changes it.
+// its devices. Nobody changes it but for what is encoded of it.
 type reading struct {
 	name      string // of the account
 	account   *Account
-	standings map[string][]byte // of its devices, by id
+	standings map[string]string // of its devices, by id
 	open      []*SignIn
 	notices   *notices
 	tests     map[string]*TestPrompt // those to be shown, by device
 	records   uint64                 // size of the record
+
+	encoding sync.Mutex
+	encoded  [][]byte // what is made of each of notices; nil of those that nobody asked for
+}
+
+// AppendNotices appends the encoding of each notice to b. Each is encoded once for
+// all screens of devices that were rung together, always by the same function.
+func (s *Screen) AppendNotices(b []byte, encode func(*Notice) ([]byte, error)) ([]byte, error) {
+	if len(s.Notices) == 0 {
+		return b, nil
+	}
+	r := s.reading
+	r.encoding.Lock()
+	defer r.encoding.Unlock()
+	if r.encoded == nil {
+		r.encoded = make([][]byte, len(r.notices.List))
+	}
+	at := 0
+	for i := range s.Notices {
+		for r.notices.List[at].Sequence != s.Notices[i].Sequence { // which are in order in both
+			at++
+		}
+		if r.encoded[at] == nil {
+			e, err := encode(&s.Notices[i])
+			if err != nil {
+				return nil, err
+			}
+			r.encoded[at] = e
+		}
+		b = append(b, r.encoded[at]...)
+	}
+	return b, nil
 }
 
 // read reads an account.
@@ -66,9 +98,9 @@ func (b *Broker) read(account string) (*reading, error) {
 }
 
 func (b *Broker) reading(tx *transaction, account string, now time.Time) (r *reading, err error) {
-	r = &reading{name: account, standings: map[string][]byte{}}
+	r = &reading{name: account, standings: map[string]string{}}
 	for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
-		r.standings[key[len(account)+1:]] = bytes.Clone(standing)
+		r.standings[key[len(account)+1:]] = string(standing)
 	}
 	if r.account, err = look[Account](tx, bucketAccounts, account); err != nil {
 		return nil, err
@@ -141,7 +173,7 @@ func (b *Broker) WatchedScreen(ctx context.Context, w *Watch) (Screen, error) {
 func (b *Broker) firstScreen(ctx context.Context, w *Watch) (Screen, error) {
 	screen, err := b.Screen(ctx, w.device)
 	if err == nil {
-		w.setAccount(screen.account)
+		w.setAccount(screen.reading.name)
 	}
 	return screen, err
 }
@@ -149,7 +181,7 @@ func (b *Broker) firstScreen(ctx context.Context, w *Watch) (Screen, error) {
 // screen returns what the device must show of what was read.
 func (b *Broker) screen(r *reading, device string, now time.Time) (Screen, error) {
 	var d *Device
-	if standing := r.standings[device]; standing != nil {
+	if standing, ok := r.standings[device]; ok {
 		stands := parseStanding(r.name, device, standing)
 		d = &stands
 	}
@@ -158,7 +190,7 @@ func (b *Broker) screen(r *reading, device string, now time.Time) (Screen, error
 	if err != nil && !suspended {
 		return Screen{}, err
 	}
-	screen := Screen{account: d.Account, Notices: r.notices.of(d, now), Suspended: suspended, Records: r.records}
+	screen := Screen{reading: r, Notices: r.notices.of(d, now), Suspended: suspended, Records: r.records}
 	if suspended {
 		return screen, nil
 	}

@@ -80,6 +80,9 @@ func index(tx *transaction, r *Record, s *SignIn) error {
 		return nil
 	}
 	a, err := tx.activity(r.Account)
+	if damaged(err) {
+		return tx.Put(bucketRecordsOf, "account/"+r.Account+"/"+key, strconv.AppendUint(nil, r.Sequence, 10))
+	}
 	if err != nil {
 		return err
 	}

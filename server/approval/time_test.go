@@ -341,3 +341,62 @@ func TestA19TheOperatorAcceptsTheClock(t *testing.T) {
 		}
 	})
 }
+
+// TestA19WrongCodesOfAYearToCome: what was counted against an account while the
+// clock was ahead is forgotten with the operator's word, also if a sign-in of it is
+// still open then.
+func TestA19WrongCodesOfAYearToCome(t *testing.T) {
+	for name, open := range map[string]bool{"with a sign-in open": true, "with none": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const century = 100 * 365 * 24 * time.Hour
+				w := newWorld(t, nil)
+				w.config.Outside = memoryOutside()
+				set := w.setClock()
+				w.account("ada")
+				files := w.application("files")
+				set(century)
+				w.keepTime()
+				mac := w.enroll("ada")
+				for range 2 {
+					s := w.begin(files, "ada")
+					code := mac.allow(s.ID)
+					for range 5 {
+						if _, err := w.broker.VerifySignIn(t.Context(), files, s.ID, wrong(code)); err == nil {
+							t.Fatal("a wrong code was taken")
+						}
+					}
+					time.Sleep(time.Minute)
+				}
+				if open {
+					w.begin(files, "ada")
+					time.Sleep(10 * time.Minute)
+				}
+				set(-century)
+				w.config.AcceptClock = true
+				w.restart()
+				w.config.AcceptClock = false
+				time.Sleep(48 * time.Hour)
+				lanes, _, err := w.admin.Lanes(t.Context(), "ada")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, l := range lanes {
+					if l.FailuresDay > 0 || l.Rung > 0 || !l.BarredUntil.IsZero() || !l.SilentUntil.IsZero() {
+						t.Errorf("two days later: %+v, want nothing of it", l)
+					}
+				}
+				if err := w.broker.Seen(t.Context(), mac.id); err != nil {
+					t.Fatal(err)
+				}
+				s := w.begin(files, "ada")
+				if s.Silent != "" {
+					t.Errorf("two days later a sign-in is silent: %q", s.Silent)
+				}
+				if _, err := w.broker.VerifySignIn(t.Context(), files, s.ID, mac.allow(s.ID)); err != nil {
+					t.Errorf("two days later a code = %v", err)
+				}
+			})
+		})
+	}
+}

@@ -96,6 +96,7 @@ func (tx *transaction) activity(account string) (*activity, error) {
 	return a, nil
 }
 
+// saveActivities stores those that were changed, and forgets all.
 func (tx *transaction) saveActivities() error {
 	for _, a := range tx.activities {
 		if !a.changed {
@@ -105,6 +106,7 @@ func (tx *transaction) saveActivities() error {
 			return err
 		}
 	}
+	tx.activities = nil
 	return nil
 }
 
@@ -112,6 +114,9 @@ func (tx *transaction) saveActivities() error {
 // also in the index of all accounts.
 func (tx *transaction) setOpen(account, signIn string, open bool) error {
 	a, err := tx.activity(account)
+	if damaged(err) && !open {
+		return tx.Delete(bucketOpen, signIn)
+	}
 	if err != nil {
 		return err
 	}
