@@ -124,8 +124,9 @@ func deviceState(state approval.DeviceState) pb.DeviceState {
 	return pb.DeviceState_DEVICE_STATE_UNSPECIFIED
 }
 
-func promptsMessage(screen approval.Screen) *pb.WatchPromptsResponse {
-	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended, Notices: noticeMessages(screen.Notices)}
+// promptsMessage returns the message of a screen without its notices.
+func promptsMessage(screen *approval.Screen) *pb.WatchPromptsResponse {
+	m := &pb.WatchPromptsResponse{AccountSuspended: screen.Suspended}
 	for _, p := range screen.Prompts {
 		m.Prompts = append(m.Prompts, &pb.Prompt{SignInId: p.SignIn, Document: p.Document, Silent: p.Silent, RingCount: int32(p.Rings)})
 	}
@@ -188,23 +189,41 @@ func signInMessage(s *approval.SignIn, now time.Time) *pb.SignIn {
 
 func noticeMessages(notices []approval.Notice) []*pb.Notice {
 	messages := make([]*pb.Notice, len(notices))
-	for i, n := range notices {
-		messages[i] = &pb.Notice{
-			Sequence:    n.Sequence,
-			Time:        timestamp(n.Time),
-			Event:       string(n.Event),
-			ActorKind:   string(n.Actor.Kind),
-			ActorId:     n.Actor.ID,
-			ActorName:   n.ActorName,
-			DeviceId:    n.Device,
-			DeviceName:  n.DeviceName,
-			DeviceKind:  n.DeviceKind,
-			Application: n.Application,
-			Address:     n.Address,
-			Detail:      n.Detail,
-		}
+	for i := range notices {
+		messages[i] = noticeMessage(&notices[i])
 	}
 	return messages
+}
+
+func noticeMessage(n *approval.Notice) *pb.Notice {
+	return &pb.Notice{
+		Sequence:    n.Sequence,
+		Time:        timestamp(n.Time),
+		Event:       string(n.Event),
+		ActorKind:   string(n.Actor.Kind),
+		ActorId:     n.Actor.ID,
+		ActorName:   n.ActorName,
+		DeviceId:    n.Device,
+		DeviceName:  n.DeviceName,
+		DeviceKind:  n.DeviceKind,
+		Application: n.Application,
+		Address:     n.Address,
+		Detail:      n.Detail,
+	}
+}
+
+// appendScreen appends the encoding of a message with all that is on a screen. It
+// is that of the notices, most of which other devices have too, and that of all
+// else: the encoding of a message is that of its fields, in any order.
+func appendScreen(b []byte, screen *approval.Screen) ([]byte, error) {
+	encode := proto.MarshalOptions{Deterministic: true}
+	b, err := screen.AppendNotices(b, func(n *approval.Notice) ([]byte, error) {
+		return encode.Marshal(&pb.WatchPromptsResponse{Notices: []*pb.Notice{noticeMessage(n)}})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return encode.MarshalAppend(b, promptsMessage(screen))
 }
 
 func signInState(state approval.State) pb.SignInState {

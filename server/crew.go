@@ -3,6 +3,10 @@ package server
 import (
 	"runtime/debug"
 	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // A crew are goroutines that do short work for others.
@@ -52,18 +56,36 @@ func (c *crew) serve(work func()) {
 	}
 }
 
-// call has work done and returns what it returned, or that it panicked.
-func (c *crew) call(work func() error) error {
-	done := make(chan error, 1)
+// An errand is work of a crew that somebody waits for.
+type errand struct {
+	done chan error // what came of it; and before that, perhaps, that it takes too long
+}
+
+// call has work done and returns what it returned, or that it panicked; or that a
+// message of it was not taken in time, while it still goes on.
+func (c *crew) call(work func(errand) error) error {
+	e := errand{make(chan error, 2)}
 	c.do(func() {
 		defer func() {
 			if p := recover(); p != nil {
-				done <- &panicError{p, debug.Stack()}
+				e.done <- &panicError{p, debug.Stack()}
 			}
 		}()
-		done <- work()
+		e.done <- work(e)
 	})
-	return <-done
+	return <-e.done
+}
+
+// send sends m. If there is no room for it in time, whoever waits for the errand
+// goes on with errSlowReader: a Send that finds no room waits until the stream
+// ends, and only the return of the handler ends it.
+func (e errand) send(stream grpc.ServerStream, m proto.Message) error {
+	timer := time.AfterFunc(sendTimeout, func() { e.done <- errSlowReader })
+	defer timer.Stop()
+	if err := stream.SendMsg(m); err != nil {
+		return errCallerCancelled // a Send fails only when the stream is gone
+	}
+	return nil
 }
 
 // end lets those that wait go, and waits for the others. Nothing is to be done

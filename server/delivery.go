@@ -86,7 +86,7 @@ func (s *Server) watchTest(ctx context.Context, stream grpc.ServerStream, id str
 			return nil // a newer one has replaced it, and nothing more is known
 		}
 		if m := testMessage(&test); last == nil || !proto.Equal(m, last) {
-			if err := s.send(ctx, stream, answer(m)); err != nil {
+			if err := s.send(stream, answer(m)); err != nil {
 				return err
 			}
 			last = m

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -44,12 +45,15 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 	watch := d.server.broker.WatchDevice(who.device)
 	defer watch.Close()
 	p := &promptStream{server: d.server, stream: stream, caller: who, watch: watch}
-	if err := d.server.crew.call(func() error { return p.begin(ctx) }); err != nil {
+	if err := d.server.crew.call(func(errand) error { return p.begin(ctx) }); err != nil {
 		return err
 	}
 	defer d.server.seenLast(ctx, who.device)
 	for {
-		if err := d.server.crew.call(func() error { return p.show(ctx) }); err != nil {
+		if err := d.server.crew.call(func(e errand) error { return p.show(ctx, e) }); err != nil {
+			if err == error(errSlowReader) {
+				time.AfterFunc(cutAfter, func() { who.conn.Close() })
+			}
 			return err
 		}
 		if err := d.server.waitUntil(ctx, watch, p.next); err != nil {
@@ -57,6 +61,10 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 		}
 	}
 }
+
+// screenBuffers has room for encoded screens, of type *[]byte. A screen of many
+// notices is some thousand bytes, and hundreds may be made at once.
+var screenBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // A promptStream is what one call of WatchPrompts remembers.
 type promptStream struct {
@@ -81,21 +89,23 @@ func (p *promptStream) begin(ctx context.Context) error {
 
 // show sends the device what it must show, if that has changed or it is time for
 // a heartbeat.
-func (p *promptStream) show(ctx context.Context) error {
+func (p *promptStream) show(ctx context.Context, e errand) error {
 	broker, device := p.server.broker, p.caller.device
 	screen, err := broker.WatchedScreen(ctx, p.watch)
 	if err != nil {
 		return err
 	}
 	now := broker.Now()
-	message := promptsMessage(screen)
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+	buffer := screenBuffers.Get().(*[]byte)
+	defer screenBuffers.Put(buffer)
+	encoded, err := appendScreen((*buffer)[:0], &screen)
 	if err != nil {
 		return err
 	}
+	*buffer = encoded
 	hash := sha256.Sum256(encoded)
 	if changed := hash != p.last; changed || now.Sub(p.sent) >= heartbeat {
-		message.ServerTime = timestamp(now)
+		message := &pb.WatchPromptsResponse{ServerTime: timestamp(now)}
 		if changed {
 			checkpoint, size, err := broker.CheckpointOf(ctx, screen.Records)
 			if err != nil {
@@ -108,10 +118,10 @@ func (p *promptStream) show(ctx context.Context) error {
 				p.covered = size
 			}
 		}
-		if err := p.server.send(ctx, p.stream, message); err != nil {
-			if err == error(errSlowReader) {
-				time.AfterFunc(cutAfter, func() { p.caller.conn.Close() })
-			}
+		// What is encoded already follows what is not, as if this program did not
+		// know it.
+		message.ProtoReflect().SetUnknown(encoded)
+		if err := e.send(p.stream, message); err != nil {
 			return err
 		}
 		p.last, p.sent = hash, now
@@ -153,7 +163,7 @@ func (g *signInService) WatchSignIn(req *pb.WatchSignInRequest, stream grpc.Serv
 		now := g.server.broker.Now()
 		message := &pb.WatchSignInResponse{SignIn: signInMessage(&signIn, now)}
 		if last == nil || !proto.Equal(message, last) {
-			if err := g.server.send(ctx, stream, message); err != nil {
+			if err := g.server.send(stream, message); err != nil {
 				return err
 			}
 			last = message
@@ -193,25 +203,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// send sends m, and gives up when the caller does not take it in time.
-//
-// A Send that finds no room waits until the stream ends, and only the return
-// of the handler ends it. So the crew does it, whom that keeps until the stream
-// ends at the latest. m must not be changed afterwards.
-func (s *Server) send(ctx context.Context, stream grpc.ServerStream, m proto.Message) error {
-	done := make(chan error, 1)
-	s.crew.do(func() { done <- stream.SendMsg(m) })
-	timer := time.NewTimer(sendTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		if err != nil {
-			return errCallerCancelled // a Send fails only when the stream is gone
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return errSlowReader
-	}
+// send has m sent, and gives up when the caller does not take it in time. m must not
+// be changed afterwards.
+func (s *Server) send(stream grpc.ServerStream, m proto.Message) error {
+	return s.crew.call(func(e errand) error { return e.send(stream, m) })
 }
