@@ -280,11 +280,7 @@ func (a *adminService) GetCheckpoint(ctx context.Context, _ *pb.GetCheckpointReq
 	if err != nil {
 		return nil, err
 	}
-	m, err := checkpointMessage(c)
-	if err != nil {
-		return nil, err
-	}
-	return &pb.GetCheckpointResponse{Checkpoint: m, Size: size}, nil
+	return &pb.GetCheckpointResponse{Checkpoint: a.server.checkpointMessage(c), Size: size}, nil
 }
 
 // GetKeys implements the API.

@@ -338,9 +338,9 @@ func recordMessages(records []approval.Entry) []*pb.AuditRecord {
 	return messages
 }
 
-func checkpointMessage(c audit.Checkpoint) (*pb.Checkpoint, error) {
-	key, err := jwkJSON(c.Key)
-	return &pb.Checkpoint{Statement: c.Statement, Key: key}, err
+// checkpointMessage returns a checkpoint, which is signed with the signing key.
+func (s *Server) checkpointMessage(c audit.Checkpoint) *pb.Checkpoint {
+	return &pb.Checkpoint{Statement: c.Statement, Key: s.signingKey}
 }
 
 // jwkJSON returns a key as a JSON Web Key.

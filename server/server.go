@@ -125,6 +125,7 @@ type Server struct {
 	config         Config
 	log            *slog.Logger
 	serverKey      string // key id
+	signingKey     string // as a JSON Web Key
 	started        time.Time
 	administrators []uint32 // uids
 
@@ -166,6 +167,10 @@ func newServer(c Config, peerUID func(net.Conn) (uint32, error)) (*Server, error
 	s := &Server{broker: c.Broker, config: c, log: c.Log, crew: newCrew(), serverKey: key, administrators: trustedUIDs()}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	_, signing := c.Broker.SigningKey()
+	if s.signingKey, err = jwkJSON(signing); err != nil {
+		return nil, err
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.budget = newBudget(limits, s.log)

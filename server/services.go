@@ -169,10 +169,6 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
-	newest, err := checkpointMessage(checkpoint)
-	if err != nil {
-		return nil, err
-	}
 	return &pb.GetSelfResponse{
 		Device:            d.server.deviceMessage(&self.Device),
 		AccountSuspended:  self.Suspended,
@@ -180,7 +176,7 @@ func (d *deviceService) GetSelf(ctx context.Context, _ *pb.GetSelfRequest) (*pb.
 		ServerTime:        timestamp(d.server.broker.Now()),
 		RecoveryCodesLeft: int32(self.RecoveryCodes),
 		OfflineSecret:     d.server.broker.OfflineSecret(&self.Device),
-		Checkpoint:        newest,
+		Checkpoint:        d.server.checkpointMessage(checkpoint),
 		Notices:           noticeMessages(self.Notices),
 		PushServices:      pushServices(d.server.broker.PushServices()),
 		WebPushKey:        d.server.config.WebPushKey,

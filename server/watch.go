@@ -112,10 +112,7 @@ func (p *promptStream) show(ctx context.Context, e errand) error {
 				return err
 			}
 			if size > p.covered {
-				if message.Checkpoint, err = checkpointMessage(checkpoint); err != nil {
-					return err
-				}
-				p.covered = size
+				message.Checkpoint, p.covered = p.server.checkpointMessage(checkpoint), size
 			}
 		}
 		// What is encoded already follows what is not, as if this program did not

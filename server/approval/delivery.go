@@ -125,7 +125,10 @@ func loadProgress(tx *transaction, prompt string) (map[string]progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	var stored map[string]progress
+	stored := map[string]progress{}
+	if encoded == nil {
+		return stored, nil
+	}
 	if json.Unmarshal(encoded, &stored) != nil || stored == nil {
 		stored = map[string]progress{}
 	}

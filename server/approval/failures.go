@@ -62,13 +62,14 @@ func (f *failures) clone() *failures {
 	return &c
 }
 
+// save stores f, which must not be changed afterwards.
 func (f *failures) save(tx *transaction, account string, lane Lane) error {
 	a, err := tx.activity(account)
 	if err == nil {
 		if a.Failures == nil {
 			a.Failures = map[Lane]*failures{}
 		}
-		a.Failures[lane], a.changed = f.clone(), true
+		a.Failures[lane], a.changed = f, true
 	}
 	return err
 }

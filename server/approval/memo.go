@@ -90,11 +90,18 @@ func recall[T any](m *memo, bucket, key string, encoded []byte) *T {
 
 // remember remembers what the bytes mean, of which it keeps a copy.
 func remember[T any](m *memo, bucket, key string, encoded []byte, v *T) {
-	c, ok := any(v).(cloner[T])
-	if !ok {
+	if c, ok := any(v).(cloner[T]); ok {
+		keep(m, bucket, key, encoded, c.clone())
+	}
+}
+
+// keep is remember for a value that nobody changes any more. One that is never
+// remembered it leaves alone.
+func keep[T any](m *memo, bucket, key string, encoded []byte, v *T) {
+	if _, ok := any(v).(cloner[T]); !ok {
 		return
 	}
-	made := memory{sha256.Sum256(encoded), len(encoded), c.clone()}
+	made := memory{sha256.Sum256(encoded), len(encoded), v}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := memoKey{bucket, key}
@@ -107,4 +114,13 @@ func remember[T any](m *memo, bucket, key string, encoded []byte, v *T) {
 		m.bytes -= old.size
 		delete(m.of, other)
 	}
+}
+
+// forget makes room: nobody is going to ask for the value soon.
+func (m *memo) forget(bucket, key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := memoKey{bucket, key}
+	m.bytes -= m.of[at].size
+	delete(m.of, at)
 }

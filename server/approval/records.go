@@ -131,17 +131,32 @@ func look[T any](tx Tx, bucket, key string) (*T, error) {
 	if err := json.Unmarshal(b, v); err != nil {
 		return nil, &damagedError{bucket, key, err}
 	}
-	remember(&memories, bucket, key, b, v)
+	keep(&memories, bucket, key, b, v)
 	return v, nil
 }
 
 func save[T any](tx Tx, bucket, key string, v *T) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encoding %s: %w", bucket, err)
+	b, err := put(tx, bucket, key, v)
+	if err == nil {
+		remember(&memories, bucket, key, b, v)
 	}
-	remember(&memories, bucket, key, b, v)
-	return tx.Put(bucket, key, b)
+	return err
+}
+
+// saveLast is save for a value that nobody changes any more.
+func saveLast[T any](tx Tx, bucket, key string, v *T) error {
+	b, err := put(tx, bucket, key, v)
+	if err == nil {
+		keep(&memories, bucket, key, b, v)
+	}
+	return err
+}
+
+func put[T any](tx Tx, bucket, key string, v *T) (encoded []byte, err error) {
+	if encoded, err = json.Marshal(v); err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", bucket, err)
+	}
+	return encoded, tx.Put(bucket, key, encoded)
 }
 
 // A damagedError says that what is stored under a key is no value of its kind.
@@ -176,7 +191,11 @@ func saveSignIn(tx *transaction, now time.Time, s *SignIn) error {
 	if err := save(tx, bucketSignIns, s.ID, s); err != nil {
 		return err
 	}
-	return tx.setOpen(s.Account, s.ID, s.open(now))
+	open := s.open(now)
+	if !open {
+		memories.forget(bucketSignIns, s.ID)
+	}
+	return tx.setOpen(s.Account, s.ID, open)
 }
 
 // saveDevice stores a device with its index.

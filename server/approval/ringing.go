@@ -72,10 +72,11 @@ func loadRinging(tx *transaction, account string, now time.Time) (*ringing, erro
 	return r, nil
 }
 
+// save stores r, which must not be changed afterwards.
 func (r *ringing) save(tx *transaction, account string) error {
 	a, err := tx.activity(account)
 	if err == nil {
-		a.Ringing, a.changed = *r.clone(), true
+		a.Ringing, a.changed = *r, true
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type OutstandingCode struct {
 type reading struct {
 	name      string // of the account
 	account   *Account
-	standings map[string]string // of its devices, by id
+	standings []indexed // of its devices, by id
 	open      []*SignIn
 	notices   *notices
 	tests     map[string]*TestPrompt // those to be shown, by device
@@ -56,6 +57,9 @@ type reading struct {
 	encoding sync.Mutex
 	encoded  [][]byte // what is made of each of notices; nil of those that nobody asked for
 }
+
+// An indexed device is what the index of an account's devices says of one.
+type indexed struct{ device, standing string }
 
 // AppendNotices appends the encoding of each notice to b. Each is encoded once for
 // all screens of devices that were rung together, always by the same function.
@@ -98,9 +102,9 @@ func (b *Broker) read(account string) (*reading, error) {
 }
 
 func (b *Broker) reading(tx *transaction, account string, now time.Time) (r *reading, err error) {
-	r = &reading{name: account, standings: map[string]string{}}
+	r = &reading{name: account}
 	for key, standing := range tx.Ascend(bucketDevicesOf, account+"/") {
-		r.standings[key[len(account)+1:]] = string(standing)
+		r.standings = append(r.standings, indexed{key[len(account)+1:], string(standing)})
 	}
 	if r.account, err = look[Account](tx, bucketAccounts, account); err != nil {
 		return nil, err
@@ -181,8 +185,8 @@ func (b *Broker) firstScreen(ctx context.Context, w *Watch) (Screen, error) {
 // screen returns what the device must show of what was read.
 func (b *Broker) screen(r *reading, device string, now time.Time) (Screen, error) {
 	var d *Device
-	if standing, ok := r.standings[device]; ok {
-		stands := parseStanding(r.name, device, standing)
+	if i, ok := slices.BinarySearchFunc(r.standings, device, func(x indexed, id string) int { return strings.Compare(x.device, id) }); ok {
+		stands := parseStanding(r.name, device, r.standings[i].standing)
 		d = &stands
 	}
 	err := b.mayApprove(r.account, d, now)

@@ -96,13 +96,15 @@ func (tx *transaction) activity(account string) (*activity, error) {
 	return a, nil
 }
 
-// saveActivities stores those that were changed, and forgets all.
+// saveActivities stores those that were changed. Nobody may change them afterwards.
 func (tx *transaction) saveActivities() error {
 	for _, a := range tx.activities {
 		if !a.changed {
 			continue
 		}
-		if err := save(tx, bucketActivity, a.account, a); err != nil {
+		account := a.account
+		a.account, a.changed = "", false // not stored
+		if err := saveLast(tx, bucketActivity, account, a); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package approval
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -161,14 +162,15 @@ func (v *verification) use(tx *transaction, account string) error {
 // decisionOf returns the statement that allowed or denied a sign-in, from the
 // record of it.
 func decisionOf(tx Tx, s *SignIn) (string, error) {
-	e, err := entry(tx, recordKey(s.Decision))
+	document, err := tx.Get(bucketRecords, recordKey(s.Decision))
 	if err != nil {
 		return "", err
 	}
-	if e == nil || e.SignIn != s.ID || e.Statement == "" {
+	var r Record
+	if json.Unmarshal(document, &r) != nil || r.SignIn != s.ID || r.Statement == "" {
 		return "", fmt.Errorf("%w: the record of who allowed the sign-in %s is damaged: restore the latest backup", ErrStoreFailed, s.ID)
 	}
-	return e.Statement, nil
+	return r.Statement, nil
 }
 
 // admit makes the grant and the receipt for a sign-in whose code is used up.
