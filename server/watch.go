@@ -48,7 +48,10 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 	if err := d.server.crew.call(func(errand) error { return p.begin(ctx) }); err != nil {
 		return err
 	}
-	defer d.server.seenLast(ctx, who.device)
+	defer d.server.crew.call(func(errand) error {
+		d.server.seenLast(ctx, who.device)
+		return nil
+	})
 	for {
 		if err := d.server.crew.call(func(e errand) error { return p.show(ctx, e) }); err != nil {
 			if err == error(errSlowReader) {

@@ -209,10 +209,31 @@ func (b *Broker) trusted(tx *transaction, device string, now time.Time) (caller,
 // may look at its list, and may always revoke. There is nothing to deny then.
 func (b *Broker) readable(tx *transaction, device string, now time.Time) (c caller, suspended bool, err error) {
 	c, err = b.trusted(tx, device, now)
-	if errors.Is(err, &Error{Reason: ReasonAccountSuspended}) {
-		return c, true, nil
+	suspended, err = letSuspended(err)
+	return c, suspended, err
+}
+
+// lookAtReadable is readable for a caller that is only looked at: nobody may change it.
+func (b *Broker) lookAtReadable(tx *transaction, device string, now time.Time) (c caller, suspended bool, err error) {
+	if c.device, err = look[Device](tx, bucketDevices, device); err != nil {
+		return caller{}, false, err
 	}
-	return c, false, err
+	if c.device != nil {
+		if c.account, err = look[Account](tx, bucketAccounts, c.device.Account); err != nil {
+			return caller{}, false, err
+		}
+	}
+	suspended, err = letSuspended(b.mayApprove(c.account, c.device, now))
+	return c, suspended, err
+}
+
+// letSuspended takes nothing amiss of what [Broker.mayApprove] says but that the
+// account is suspended.
+func letSuspended(err error) (suspended bool, _ error) {
+	if errors.Is(err, &Error{Reason: ReasonAccountSuspended}) {
+		return true, nil
+	}
+	return false, err
 }
 
 // devicesOf returns the devices of an account, revoked ones too, oldest first.

@@ -89,13 +89,15 @@ func (d *Device) At(now, restored time.Time) DeviceState {
 // seen notes that the device is there now, to the minute, and reports whether
 // that is news. The caller saves it.
 func (d *Device) seen(now time.Time) bool {
-	minute := now.Truncate(time.Minute)
-	if !minute.After(d.LastSeen) {
+	if d.wasSeen(now) {
 		return false
 	}
-	d.LastSeen = minute
+	d.LastSeen = now.Truncate(time.Minute)
 	return true
 }
+
+// wasSeen reports whether it is noted that the device is there now.
+func (d *Device) wasSeen(now time.Time) bool { return !now.Truncate(time.Minute).After(d.LastSeen) }
 
 // alive returns when somebody last knew that the device is in its owner's hands.
 func (d *Device) alive() time.Time { return latest(d.Enrolled, d.LastSeen, d.Readmitted, d.Confirmed) }

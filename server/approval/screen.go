@@ -139,7 +139,7 @@ func (b *Broker) Screen(ctx context.Context, device string) (Screen, error) {
 	var r *reading
 	err := b.view(ctx, func(tx *transaction) error {
 		r = &reading{}
-		d, err := load[Device](tx, bucketDevices, device)
+		d, err := look[Device](tx, bucketDevices, device)
 		if err != nil || d == nil {
 			return err
 		}
@@ -271,6 +271,14 @@ func (b *Broker) prompt(s *SignIn, device string) []byte {
 // Seen notes when the device was last there, to the minute.
 func (b *Broker) Seen(ctx context.Context, device string) error {
 	now := b.now()
+	var noted bool
+	if err := b.view(ctx, func(tx *transaction) error {
+		c, _, err := b.lookAtReadable(tx, device, now)
+		noted = err == nil && c.device.wasSeen(now)
+		return err
+	}); err != nil || noted {
+		return err
+	}
 	return b.update(ctx, func(tx *transaction) error {
 		c, _, err := b.readable(tx, device, now)
 		if err != nil || !c.device.seen(now) {
@@ -285,7 +293,7 @@ func (b *Broker) Seen(ctx context.Context, device string) error {
 func (b *Broker) Known(ctx context.Context, device string) bool {
 	now := b.now()
 	return b.view(ctx, func(tx *transaction) error {
-		_, _, err := b.readable(tx, device, now)
+		_, _, err := b.lookAtReadable(tx, device, now)
 		return err
 	}) == nil
 }

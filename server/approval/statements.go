@@ -27,7 +27,7 @@ func verified[P statement.Payload](ctx context.Context, b *Broker, device, jws s
 	var key statement.JWK
 	now := b.now()
 	err := b.view(ctx, func(tx *transaction) error {
-		c, _, err := b.readable(tx, device, now)
+		c, _, err := b.lookAtReadable(tx, device, now)
 		if err != nil {
 			return err
 		}

@@ -171,7 +171,7 @@ func (b *Broker) ConsistencyProof(ctx context.Context, device string, old, size 
 	var proof [][]byte
 	err := b.view(ctx, func(tx *transaction) error {
 		proof = nil
-		if _, _, err := b.readable(tx, device, now); err != nil {
+		if _, _, err := b.lookAtReadable(tx, device, now); err != nil {
 			return err
 		}
 		newest, err := recordCount(tx)
