@@ -14,8 +14,8 @@ import (
 // Reading the store and writing to a stream takes a deep stack, and a goroutine
 // keeps the most part of the deepest one that it had. Thousands of streams wait
 // nearly always, so they have it done by a crew and keep a shallow one. A
-// goroutine that begins has to make its stack deep first, by copying it again and
-// again, so a few of the crew wait for more.
+// goroutine that begins, as one does for each call, has to make its stack deep
+// first, by copying it again and again, so a few of the crew wait for more.
 type crew struct {
 	work   chan func()   // to those that wait
 	places chan struct{} // taken by those that wait

@@ -20,14 +20,17 @@ import (
 )
 
 // unary surrounds every call that is answered once: who calls, what became of
-// it, and what the log says.
+// it, and what the log says. The crew does the work, which takes a deep stack.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	defer done(ctx)
 	defer s.begun(info.FullMethod)(&err)
 	began := time.Now()
 	who, err := s.identify(ctx, info.FullMethod)
 	if err == nil {
-		resp, err = handleUnary(context.WithValue(ctx, callerKey{}, who), req, handler)
+		err = s.crew.call(func(errand) (err error) {
+			resp, err = handler(context.WithValue(ctx, callerKey{}, who), req)
+			return err
+		})
 	}
 	if who.kind == anyone {
 		return resp, err // gRPC's own service, with its own errors
@@ -36,15 +39,6 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return nil, err
 	}
 	return resp, nil
-}
-
-func handleUnary(ctx context.Context, req any, handler grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			resp, err = nil, &panicError{p, debug.Stack()}
-		}
-	}()
-	return handler(ctx, req)
 }
 
 // stream does the same for every stream. Its context also ends when the server
