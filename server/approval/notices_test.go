@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -332,5 +333,66 @@ func testNoise(t *testing.T) {
 	told := mac.told()
 	if len(told) != 18 || told[0] != "device.enrolled Mac mini" || told[2] != "device.revoked Mac mini" || told[17] != "device.renamed Phone 99" {
 		t.Errorf("after 100 new names it is told %q, want 18, and nothing of its own enrolment, with those that are no names first", told)
+	}
+}
+
+// Devices that are rung together have most notices in common. Each is encoded once,
+// and each device still gets its own and no others.
+func TestNoticesAreEncodedOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	files := w.application("files")
+	var devices []*device
+	var watches []*approval.Watch
+	for i := range 5 {
+		d := w.enroll("ada")
+		d.rename(fmt.Sprint("Device ", i))
+		watch := w.broker.WatchDevice(d.id)
+		defer watch.Close()
+		if _, err := w.broker.WatchedScreen(t.Context(), watch); err != nil { // from now on its account is known
+			t.Fatal(err)
+		}
+		devices, watches = append(devices, d), append(watches, watch)
+	}
+	w.begin(files, "ada")
+
+	var mu sync.Mutex
+	encoded := map[uint64]int{}
+	spell := func(n *approval.Notice) []byte {
+		return fmt.Appendf(nil, "%d %s %s\n", n.Sequence, n.Event, n.DeviceName)
+	}
+	var all sync.WaitGroup
+	for i, watch := range watches {
+		all.Go(func() {
+			screen, err := w.broker.WatchedScreen(t.Context(), watch)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got, err := screen.AppendNotices([]byte("of old\n"), func(n *approval.Notice) ([]byte, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				encoded[n.Sequence]++
+				return spell(n), nil
+			})
+			want := []byte("of old\n")
+			self, selfErr := w.broker.Self(t.Context(), devices[i].id)
+			for j := range self.Notices {
+				want = append(want, spell(&self.Notices[j])...)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" || err != nil || selfErr != nil {
+				t.Errorf("device %d is told (%v, %v): -want +got:\n%s", i, err, selfErr, diff)
+			}
+		})
+	}
+	all.Wait()
+	// The first device is told of four others, and of five new names.
+	if len(encoded) != 9 {
+		t.Errorf("%d notices were encoded, want 9", len(encoded))
+	}
+	for sequence, times := range encoded {
+		if times != 1 {
+			t.Errorf("notice %d was encoded %d times", sequence, times)
+		}
 	}
 }
