@@ -111,8 +111,13 @@ func (a *actor) end() {
 	select {
 	case <-a.done:
 	case <-time.After(patience):
-		a.cmd.Process.Kill()
-		<-a.done
+		a.cmd.Process.Signal(syscall.SIGQUIT) // a Go program prints what it waits for
+		select {
+		case <-a.done:
+		case <-time.After(5 * time.Second):
+			a.cmd.Process.Kill()
+			<-a.done
+		}
 		a.t.Errorf("%s did not end:\n%s", a.name, a.text())
 	}
 }
