@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Check reads all of the file at path and makes sure that it is a sound store:
@@ -19,61 +16,23 @@ import (
 // order, and no bucket, key or value is one that this package would not have
 // written. It changes nothing. The file must not be open for writing.
 //
-// An error is a sentence for the administrator. But a file that is damaged badly
-// enough can bring the process down, or keep it busy beyond ctx: see
-// [CheckInChild]. When the file is damaged or ctx is done, Check leaves it open,
-// because bbolt may go on reading in a goroutine that cannot be stopped.
+// An error is a sentence for the administrator. But a file whose first pages are
+// damaged badly enough can bring the process down, since bbolt opens it: see
+// [CheckInChild].
 func Check(ctx context.Context, path string) error {
-	db, err := openReadOnly(path, true)
+	db, err := openReadOnly(path)
 	if err != nil {
 		return err
 	}
+	defer db.Close() // It was only read.
 	if err := checkFormat(db, path); err != nil {
-		return errors.Join(err, db.Close())
+		return err
 	}
-	b, err := db.Begin(false)
-	if err != nil {
-		return fmt.Errorf("checking %s: %w", path, err)
-	}
-	select {
-	case why, ok := <-b.Check():
-		if ok {
-			// Only the first: bbolt stops at the next one it cannot report, and
-			// so does not walk in circles if a page leads back to itself.
-			return damaged(path, why)
-		}
-	case <-ctx.Done():
+	err = withFile(path, func(file []byte) error { return walkPages(ctx, file, db.Info().PageSize) })
+	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("checking %s: %w", path, ctx.Err())
 	}
-	err = checkRows(ctx, b, path)
-	return errors.Join(err, b.Rollback(), db.Close())
-}
-
-// checkRows reads all rows. The pages are known to be sound.
-func checkRows(ctx context.Context, b *bolt.Tx, path string) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = damaged(path, p)
-		}
-	}()
-	root := b.Cursor()
-	for name, value := root.First(); name != nil; name, value = root.Next() {
-		if value != nil || len(name) > MaxKey {
-			return damaged(path, fmt.Sprintf("%.40q is not a bucket", name))
-		}
-		rows := b.Bucket(name).Cursor()
-		for key, value := rows.First(); key != nil; key, value = rows.Next() {
-			if len(key) == 0 || len(key) > MaxKey || len(value) == 0 || len(value) > MaxValue {
-				return damaged(path, fmt.Sprintf("bucket %.40q has a key of %d bytes with a value of %d", name, len(key), len(value)))
-			}
-			bytes.Count(value, []byte{0}) // which reads it to its end
-			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("checking %s: %w", path, err)
-			}
-		}
-	}
-	return nil
+	return err
 }
 
 // maxReport is how much of what a checking process says is kept.

@@ -26,23 +26,20 @@ func foreign(path string, why any) error {
 // look makes sure that the file is a store this program can read, without
 // writing to it and without reading more of it than that takes.
 func look(path string) error {
-	db, err := openReadOnly(path, false)
+	db, err := openReadOnly(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(checkFormat(db, path), db.Close())
+	defer db.Close() // It was only read.
+	if err := checkFormat(db, path); err != nil {
+		return err
+	}
+	return withFile(path, func(file []byte) error { return walkList(file, db.Info().PageSize) })
 }
 
-// openReadOnly opens the file beside other readers. With freelist, it reads the
-// list of free pages, too.
-func openReadOnly(path string, freelist bool) (*bolt.DB, error) {
-	return openBolt(path, &bolt.Options{
-		Timeout:         lockTimeout,
-		ReadOnly:        true,
-		PreLoadFreelist: freelist,
-		FreelistType:    bolt.FreelistMapType,
-		NoStatistics:    true,
-	})
+// openReadOnly opens the file beside other readers.
+func openReadOnly(path string) (*bolt.DB, error) {
+	return openBolt(path, &bolt.Options{Timeout: lockTimeout, ReadOnly: true, NoStatistics: true})
 }
 
 // openBolt opens a file that exists, and turns what can go wrong into sentences.

@@ -42,6 +42,8 @@ func child(mode, path string) error {
 	switch mode {
 	case "check":
 		return Check(context.Background(), path)
+	case "check-by-bbolt":
+		return checkByBbolt(path)
 	case "hang":
 		time.Sleep(time.Hour)
 	case "crash":

@@ -23,7 +23,7 @@ func writeFile(t *testing.T, path string, content []byte, mode os.FileMode) {
 	chmod(t, path, mode) // whatever the umask
 }
 
-func readFile(t *testing.T, path string) []byte {
+func readFile(t testing.TB, path string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {

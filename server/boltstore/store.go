@@ -32,10 +32,11 @@
 //
 // [Open] and [Check] refuse a file that others may read, that another process
 // uses, that is cut short, damaged or not this program's, and one of a newer
-// layout, each with a sentence that says what to do. [Check] reads every page. It
-// can be brought down by a file that is damaged badly enough, so a server has it
-// done by a child process before it opens the file, [CheckInChild], unless the file
-// is as it was when it was closed well, [Undisturbed].
+// layout, each with a sentence that says what to do. [Check] reads every page. As
+// bbolt opens the file for it, a file that is damaged badly enough can bring it
+// down, so a server has it done by a child process before it opens the file,
+// [CheckInChild], unless the file is as it was when it was closed well,
+// [Undisturbed].
 //
 // What is not checked: bbolt has checksums on its two meta pages only, so a bit
 // that flips inside a value is for the reader of the value to notice.
