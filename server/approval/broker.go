@@ -188,11 +188,15 @@ type caller struct {
 
 // loadCaller returns the device and its account, either of which may be nil.
 func loadCaller(tx *transaction, device string) (caller, error) {
-	d, err := load[Device](tx, bucketDevices, device)
+	return readCaller(tx, device, load[Device], load[Account])
+}
+
+func readCaller(tx *transaction, device string, readDevice reader[Device], readAccount reader[Account]) (caller, error) {
+	d, err := readDevice(tx, bucketDevices, device)
 	if err != nil || d == nil {
 		return caller{}, err
 	}
-	a, err := load[Account](tx, bucketAccounts, d.Account)
+	a, err := readAccount(tx, bucketAccounts, d.Account)
 	return caller{device: d, account: a}, err
 }
 
@@ -215,13 +219,8 @@ func (b *Broker) readable(tx *transaction, device string, now time.Time) (c call
 
 // lookAtReadable is readable for a caller that is only looked at: nobody may change it.
 func (b *Broker) lookAtReadable(tx *transaction, device string, now time.Time) (c caller, suspended bool, err error) {
-	if c.device, err = look[Device](tx, bucketDevices, device); err != nil {
+	if c, err = readCaller(tx, device, look[Device], look[Account]); err != nil {
 		return caller{}, false, err
-	}
-	if c.device != nil {
-		if c.account, err = look[Account](tx, bucketAccounts, c.device.Account); err != nil {
-			return caller{}, false, err
-		}
 	}
 	suspended, err = letSuspended(b.mayApprove(c.account, c.device, now))
 	return c, suspended, err

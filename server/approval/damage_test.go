@@ -135,3 +135,45 @@ func TestDamageIsOneAccounts(t *testing.T) {
 		})
 	}
 }
+
+// What is damaged of one account does not keep a clock that was far ahead from
+// being put right for all.
+func TestDamageDoesNotKeepTheClockWrong(t *testing.T) {
+	for _, bucket := range []string{"accounts", "activity", "devices"} {
+		t.Run(bucket, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const century = 100 * 365 * 24 * time.Hour
+				w := newWorld(t, storetest.NewMemory())
+				w.config.Outside = memoryOutside()
+				set := w.setClock()
+				w.account("ada")
+				w.account("bob")
+				files := w.application("files")
+				set(century)
+				w.keepTime()
+				ada, bob := w.enroll("ada"), w.enroll("bob")
+				w.begin(files, "ada")
+				set(-century)
+				time.Sleep(time.Hour)
+				if bucket == "devices" {
+					w.flip(bucket, ada.id)
+				} else {
+					w.flip(bucket, "ada")
+				}
+				w.config.AcceptClock = true
+				w.restart()
+				w.config.AcceptClock = false
+				if err := w.broker.Seen(t.Context(), bob.id); err != nil {
+					t.Fatal(err)
+				}
+				s := w.begin(files, "bob")
+				if _, err := w.broker.VerifySignIn(t.Context(), files, s.ID, bob.allow(s.ID)); err != nil {
+					t.Errorf("bob's code = %v", err)
+				}
+				if _, err := ada.screen(); err == nil && bucket != "activity" { // with that one she may deny
+					t.Error("ada's device has a screen")
+				}
+			})
+		})
+	}
+}

@@ -109,7 +109,7 @@ func list[T any](ctx context.Context, store Store, bucket string, p Page) (page 
 	err = store.View(ctx, func(tx Tx) error {
 		page, next = nil, ""
 		var last string
-		var damaged error
+		var err error
 		ascend(tx, bucket, "", p.Token, func(key string, value []byte) bool {
 			if len(page) == p.Size {
 				next = last
@@ -117,14 +117,14 @@ func list[T any](ctx context.Context, store Store, bucket string, p Page) (page 
 			}
 			last = key
 			var v T
-			if err := json.Unmarshal(value, &v); err != nil {
-				damaged = fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucket, key, err)
+			if err = json.Unmarshal(value, &v); err != nil {
+				err = &damagedError{bucket, key, err}
 				return false
 			}
 			page = append(page, v)
 			return true
 		})
-		return damaged
+		return err
 	})
 	return page, next, err
 }

@@ -108,6 +108,9 @@ const layout = 3
 // present is the value of an index entry.
 var present = []byte("1")
 
+// A reader is load, or look for what is only looked at.
+type reader[T any] func(tx Tx, bucket, key string) (*T, error)
+
 // load returns the value under key, or nil if there is none.
 func load[T any](tx Tx, bucket, key string) (*T, error) {
 	v, err := look[T](tx, bucket, key)
@@ -250,25 +253,13 @@ func parseStanding(account, id, standing string) Device {
 // oldest first.
 func openSignIns(tx *transaction, account string, now time.Time) ([]*SignIn, error) {
 	a, err := tx.activity(account)
-	switch {
-	case damaged(err):
-		return readOpen(tx, openOf(tx, account), load[SignIn], now)
-	case err != nil:
-		return nil, err
-	}
-	return readOpen(tx, a.Open, load[SignIn], now)
+	return readOpen(tx, account, a, err, load[SignIn], now)
 }
 
 // lookAtOpen is openSignIns for those that are only looked at.
 func lookAtOpen(tx Tx, account string, now time.Time) ([]*SignIn, error) {
 	a, err := look[activity](tx, bucketActivity, account)
-	switch {
-	case damaged(err):
-		return readOpen(tx, openOf(tx, account), look[SignIn], now)
-	case err != nil || a == nil:
-		return nil, err
-	}
-	return readOpen(tx, a.Open, look[SignIn], now)
+	return readOpen(tx, account, a, err, look[SignIn], now)
 }
 
 // openOf returns what [activity.Open] of an account should be, from the index of
@@ -284,9 +275,19 @@ func openOf(tx Tx, account string) []string {
 	return open
 }
 
-// readOpen reads those of an account's sign-ins that are open. One that is damaged
-// is not: nobody can allow or verify it.
-func readOpen(tx Tx, ids []string, read func(tx Tx, bucket, key string) (*SignIn, error), now time.Time) ([]*SignIn, error) {
+// readOpen reads those of an account's sign-ins that are open, when reading its
+// activity has returned a and err. A sign-in that is damaged is not open: nobody
+// can allow or verify it.
+func readOpen(tx Tx, account string, a *activity, err error, read reader[SignIn], now time.Time) ([]*SignIn, error) {
+	var ids []string
+	switch {
+	case damaged(err):
+		ids = openOf(tx, account)
+	case err != nil:
+		return nil, err
+	case a != nil:
+		ids = a.Open
+	}
 	var open []*SignIn
 	for _, id := range ids {
 		s, err := read(tx, bucketSignIns, id)

@@ -169,7 +169,7 @@ func metaNumber(tx Tx, key string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(string(b), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucketMeta, key, err)
+		return 0, &damagedError{bucketMeta, key, err}
 	}
 	return n, nil
 }
@@ -186,7 +186,7 @@ func metaTime(tx Tx, key string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(b))
 	if err != nil {
-		return t, fmt.Errorf("%w: %s/%s is damaged: %w", ErrStoreFailed, bucketMeta, key, err)
+		return t, &damagedError{bucketMeta, key, err}
 	}
 	return t, nil
 }
