@@ -23,9 +23,12 @@ import (
 )
 
 const (
-	// checkTimeout is how long the check of the database may take at the
-	// start and for a backup. It reads about a gigabyte in a few seconds.
-	checkTimeout = 5 * time.Minute
+	// checkTimeout is how long the check of the database may take at the start
+	// and for a backup, and checkTimeoutPerGiB how much longer for each GiB: what
+	// a slow disk takes that reads one page here and one there. A fast one takes
+	// seconds.
+	checkTimeout       = 5 * time.Minute
+	checkTimeoutPerGiB = 5 * time.Minute
 
 	// checkEvery is how old the last check of the whole database may be at the
 	// start if it was closed well since: it is there to find what a disk forgot.
@@ -267,7 +270,11 @@ func checkInChild() (func(ctx context.Context, path string) error, error) {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	return func(ctx context.Context, path string) error {
-		return boltstore.CheckInChild(ctx, path, checkTimeout, self, "check-database")
+		timeout := checkTimeout
+		if info, err := os.Stat(path); err == nil { // else the check says it
+			timeout += time.Duration(info.Size()>>20) * checkTimeoutPerGiB >> 10
+		}
+		return boltstore.CheckInChild(ctx, path, timeout, self, "check-database")
 	}, nil
 }
 
