@@ -52,8 +52,13 @@ const (
 
 var requester = approval.Requester{Address: "192.0.2.7", Place: "Berlin, Germany", Device: "MacBook Air", Program: "Firefox 145"}
 
+// rehearsed is how many sign-ins are rehearsed in one account: so many that its
+// activity has grown as far as it does in the load, where accounts sign in again
+// and again, from a requester whom the first one makes known.
+const rehearsed = 20
+
 // rehearse plays sign-ins through the Broker, without a server, and returns what
-// the second one writes: the first makes the requester known, as most are.
+// the last one writes.
 func rehearse(ctx context.Context, path string) (recorded, error) {
 	bolt, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
@@ -105,8 +110,10 @@ func rehearse(ctx context.Context, path string) (recorded, error) {
 		devices = append(devices, d)
 	}
 	r := rehearsal{broker: broker, store: store, device: devices[0], token: token, account: account, serverKey: serverKey}
-	if _, err := r.play(ctx); err != nil {
-		return recorded{}, err
+	for range rehearsed - 1 {
+		if _, err := r.play(ctx); err != nil {
+			return recorded{}, err
+		}
 	}
 	return r.play(ctx)
 }
