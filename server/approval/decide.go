@@ -23,7 +23,7 @@ type Code struct {
 // because the answer may have been lost, and gets the same answer.
 func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code, error) {
 	d, claims, err := verified(ctx, b, device, jws, func(d statement.Decision) claims {
-		return claims{d.Aud, d.ServerKey, d.Account, d.ApprovalKey, d.Counter, jws}
+		return claims{deployment: d.Aud, serverKey: d.ServerKey, account: d.Account, approvalKey: d.ApprovalKey, counter: d.Counter}
 	})
 	if err != nil {
 		return Code{}, err
@@ -55,7 +55,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 		if !bytes.Equal(d.PromptBytes(), b.prompt(s, device)) {
 			return refuse(ReasonStatementMismatch, "The signed prompt is not the one that this device was shown.")
 		}
-		if standing == outdated && !s.signedBy(device, claims.digest()) {
+		if standing == outdated && !s.signedBy(device, claims.digest) {
 			refusal = errOutdated
 			if d.Decision == statement.Deny {
 				refusal = errCopied
@@ -64,7 +64,7 @@ func (b *Broker) Decide(ctx context.Context, device, jws, address string) (Code,
 				return err
 			}
 		}
-		after, err := s.next(decisionStep(device, &d, claims.digest()), now)
+		after, err := s.next(decisionStep(device, &d, claims.digest), now)
 		if err != nil && refusal != nil {
 			refusal = errOutdated // too late to do anything, but what was noted stays
 			return nil

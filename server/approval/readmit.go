@@ -11,7 +11,7 @@ import (
 // seen for 90 days, by the caller's signed statement.
 func (b *Broker) ReadmitDevice(ctx context.Context, device, jws, address string) (Device, error) {
 	r, claims, err := verified(ctx, b, device, jws, func(r statement.Readmission) claims {
-		return claims{r.Aud, r.ServerKey, r.Account, r.ApprovalKey, r.Counter, jws}
+		return claims{deployment: r.Aud, serverKey: r.ServerKey, account: r.Account, approvalKey: r.ApprovalKey, counter: r.Counter}
 	})
 	if err != nil {
 		return Device{}, err

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -139,27 +141,48 @@ func look[T any](tx Tx, bucket, key string) (*T, error) {
 }
 
 func save[T any](tx Tx, bucket, key string, v *T) error {
-	b, err := put(tx, bucket, key, v)
-	if err == nil {
-		remember(&memories, bucket, key, b, v)
-	}
-	return err
+	return put(tx, bucket, key, v, remember[T])
 }
 
 // saveLast is save for a value that nobody changes any more.
 func saveLast[T any](tx Tx, bucket, key string, v *T) error {
-	b, err := put(tx, bucket, key, v)
-	if err == nil {
-		keep(&memories, bucket, key, b, v)
-	}
-	return err
+	return put(tx, bucket, key, v, keep[T])
 }
 
-func put[T any](tx Tx, bucket, key string, v *T) (encoded []byte, err error) {
-	if encoded, err = json.Marshal(v); err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", bucket, err)
+// put stores a value and has it remembered.
+func put[T any](tx Tx, bucket, key string, v *T, remember func(m *memo, bucket, key string, encoded []byte, v *T)) error {
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	encoded, err := e.encode(v)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", bucket, err)
 	}
-	return encoded, tx.Put(bucket, key, encoded)
+	if err := tx.Put(bucket, key, encoded); err != nil { // which copies it
+		return err
+	}
+	remember(&memories, bucket, key, encoded, v)
+	return nil
+}
+
+// An encoder is json.Marshal with memory that is used again.
+type encoder struct {
+	json *json.Encoder
+	buf  bytes.Buffer
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := new(encoder)
+	e.json = json.NewEncoder(&e.buf)
+	return e
+}}
+
+// encode returns the encoding of v, which is good until the next call.
+func (e *encoder) encode(v any) ([]byte, error) {
+	e.buf.Reset()
+	if err := e.json.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(e.buf.Bytes(), []byte("\n")), nil // which Marshal leaves out
 }
 
 // A damagedError says that what is stored under a key is no value of its kind.

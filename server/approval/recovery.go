@@ -160,7 +160,7 @@ func (b *Broker) recoveryAtEnrollment(tx *transaction, now time.Time, d *Device,
 // ten minutes and if none was used.
 func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address string) ([]string, error) {
 	_, claims, err := verified(ctx, b, device, jws, func(r statement.RecoveryRenewal) claims {
-		return claims{r.Aud, r.ServerKey, r.Account, r.ApprovalKey, r.Counter, jws}
+		return claims{deployment: r.Aud, serverKey: r.ServerKey, account: r.Account, approvalKey: r.ApprovalKey, counter: r.Counter}
 	})
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 			if err != nil {
 				return err
 			}
-			if standing == repeat && old.mayShow(device, claims.digest(), now) {
+			if standing == repeat && old.mayShow(device, claims.digest, now) {
 				codes = b.secrets.recoveryCodes(c.account.Name, old.ID)
 				return nil
 			}
@@ -196,7 +196,7 @@ func (b *Broker) CreateRecoveryCodes(ctx context.Context, device, jws, address s
 		if err := c.device.called(now); err != nil {
 			return err
 		}
-		if codes, err = b.makeRecoveryCodes(tx, now, c.account.Name, id, device, claims.digest()); err != nil {
+		if codes, err = b.makeRecoveryCodes(tx, now, c.account.Name, id, device, claims.digest); err != nil {
 			return err
 		}
 		if _, err := record(tx, now, Record{

@@ -21,7 +21,7 @@ type requestedCode struct {
 // open or was denied by accident. A new code replaces the one before.
 func (b *Broker) CreateCode(ctx context.Context, device, jws, address string) (Code, error) {
 	_, claims, err := verified(ctx, b, device, jws, func(c statement.CodeRequest) claims {
-		return claims{c.Aud, c.ServerKey, c.Account, c.ApprovalKey, c.Counter, jws}
+		return claims{deployment: c.Aud, serverKey: c.ServerKey, account: c.Account, approvalKey: c.ApprovalKey, counter: c.Counter}
 	})
 	if err != nil {
 		return Code{}, err

@@ -14,7 +14,7 @@ import (
 // trusted device goes only if a recovery code is left to come back with.
 func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) (Device, error) {
 	r, claims, err := verified(ctx, b, device, jws, func(r statement.Revocation) claims {
-		return claims{r.Aud, r.ServerKey, r.Account, r.ApprovalKey, r.Counter, jws}
+		return claims{deployment: r.Aud, serverKey: r.ServerKey, account: r.Account, approvalKey: r.ApprovalKey, counter: r.Counter}
 	})
 	if err != nil {
 		return Device{}, err

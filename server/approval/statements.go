@@ -15,7 +15,9 @@ import (
 type claims struct {
 	deployment, serverKey, account, approvalKey string
 	counter                                     uint64
-	jws                                         string
+
+	jws    string // the statement; set by verified
+	digest string // names what the statement signed; set by verified
 }
 
 // verified checks the signature of a statement by the device's approval key,
@@ -46,7 +48,8 @@ func verified[P statement.Payload](ctx context.Context, b *Broker, device, jws s
 		return none, claims{}, asStatementError(err)
 	}
 	c := read(p)
-	c.jws = jws
+	sum := sha256.Sum256([]byte(statement.SigningInput(jws)))
+	c.jws, c.digest = jws, base64.RawStdEncoding.EncodeToString(sum[:])
 	return p, c, b.addressed(c.deployment, c.serverKey)
 }
 
@@ -67,21 +70,14 @@ func (c claims) accepted(d *Device) (standing, error) {
 	if c.account != d.Account || c.approvalKey != d.ApprovalID {
 		return 0, refuse(ReasonStatementMismatch, "The statement names another account or key than this device's.")
 	}
-	digest := c.digest()
 	switch {
 	case c.counter > d.Counter:
-		d.Counter, d.Newest = c.counter, digest
+		d.Counter, d.Newest = c.counter, c.digest
 		return fresh, nil
-	case c.counter == d.Counter && digest == d.Newest:
+	case c.counter == d.Counter && c.digest == d.Newest:
 		return repeat, nil
 	}
 	return outdated, nil
-}
-
-// digest names what the statement signed.
-func (c claims) digest() string {
-	sum := sha256.Sum256([]byte(statement.SigningInput(c.jws)))
-	return base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
 // stale is what was put on record of a device's outdated statements: each
@@ -97,12 +93,11 @@ const maxStalePerHour = 5
 // in two places shows in this way, whoever of the two is refused.
 // It returns whom to tell, if it did, for [Broker.warnCopied] after the commit.
 func (b *Broker) noteOutdated(tx *transaction, now time.Time, d *Device, c claims, address string) (warn []string, err error) {
-	digest := c.digest()
 	d.Stale.Noted = slices.DeleteFunc(d.Stale.Noted, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
-	if digest == d.Stale.Digest || len(d.Stale.Noted) >= maxStalePerHour {
+	if c.digest == d.Stale.Digest || len(d.Stale.Noted) >= maxStalePerHour {
 		return nil, nil
 	}
-	d.Stale.Digest = digest
+	d.Stale.Digest = c.digest
 	d.Stale.Noted = append(d.Stale.Noted, now)
 	if _, err := record(tx, now, Record{
 		Event: EventCounterReused, Actor: Actor{Kind: ActorDevice, ID: d.ID}, Account: d.Account, Device: d.ID,

@@ -16,7 +16,7 @@ import (
 // an account's name could keep the owner from asking with a device of hers.
 func (b *Broker) Unlock(ctx context.Context, device, jws, address string) error {
 	_, claims, err := verified(ctx, b, device, jws, func(u statement.Unlock) claims {
-		return claims{u.Aud, u.ServerKey, u.Account, u.ApprovalKey, u.Counter, jws}
+		return claims{deployment: u.Aud, serverKey: u.ServerKey, account: u.Account, approvalKey: u.ApprovalKey, counter: u.Counter}
 	})
 	if err != nil {
 		return err
