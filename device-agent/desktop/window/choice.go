@@ -72,7 +72,16 @@ func (c *choice) AccessibilityRole() fyne.AccessibleRole { return fyne.Accessibl
 // CreateRenderer implements [fyne.Widget].
 func (c *choice) CreateRenderer() fyne.WidgetRenderer {
 	c.ExtendBaseWidget(c)
-	return &choiceRenderer{choice: c, back: canvas.NewRectangle(nil), ring: canvas.NewRectangle(nil)}
+	return laidOut(&choiceRenderer{choice: c, back: canvas.NewRectangle(nil), ring: canvas.NewRectangle(nil)}, c)
+}
+
+// laidOut lays out what a widget is drawn with. The toolkit does so when the size changes,
+// and forgets it when it makes the renderer of a widget anew: it drops those of what was
+// not drawn for a minute, and after a sleep of the machine all look so. The widget would
+// be there and could not be seen.
+func laidOut(r fyne.WidgetRenderer, w fyne.Widget) fyne.WidgetRenderer {
+	r.Layout(w.Size())
+	return r
 }
 
 func (c *choice) setLive(live bool) {

@@ -118,5 +118,5 @@ func (d *digits) CreateRenderer() fyne.WidgetRenderer {
 	if len(d.code) > code.Digits {
 		t.TextSize = 68
 	}
-	return widget.NewSimpleRenderer(container.NewStack(back, t))
+	return laidOut(widget.NewSimpleRenderer(container.NewStack(back, t)), d)
 }

@@ -20,7 +20,7 @@ type Sheet struct {
 	page   page
 	made   time.Time
 	first  fyne.Focusable // the first field to fill in
-	scroll *container.Scroll
+	scroll *scroll
 }
 
 // The size of the window with the sheets. What is longer is scrolled.
@@ -33,7 +33,7 @@ const (
 func NewSheet(m *Messages, p *Palette) *Sheet {
 	return &Sheet{
 		page: page{messages: m, palette: p, width: sheetWidth, y: margin}, made: time.Now(),
-		scroll: container.NewVScroll(nil),
+		scroll: newScroll(),
 	}
 }
 
@@ -123,18 +123,34 @@ func (s *Sheet) Rule() {
 func (s *Sheet) Entry(label, value string, secret bool) *widget.Entry {
 	s.page.say(style{size: 15, color: s.page.palette.muted}, s.page.messages.Say(label))
 	s.page.gap(2)
-	e := widget.NewEntry()
-	if secret {
-		e = widget.NewPasswordEntry()
-	}
+	e := &entry{widget.Entry{Password: secret, Wrapping: fyne.TextWrap(fyne.TextTruncateClip)}}
+	e.ExtendBaseWidget(e)
 	e.SetText(value)
 	s.page.put(e, 40)
 	s.page.gap(12)
 	if s.first == nil {
 		s.first = e
 	}
-	return e
+	return &e.Entry
 }
+
+// An entry is the toolkit's own but for what [laidOut] does.
+type entry struct{ widget.Entry }
+
+// CreateRenderer implements [fyne.Widget].
+func (e *entry) CreateRenderer() fyne.WidgetRenderer { return laidOut(e.Entry.CreateRenderer(), e) }
+
+// A scroll is the same of what scrolls up and down.
+type scroll struct{ container.Scroll }
+
+func newScroll() *scroll {
+	s := &scroll{container.Scroll{Direction: container.ScrollVerticalOnly}}
+	s.ExtendBaseWidget(s)
+	return s
+}
+
+// CreateRenderer implements [fyne.Widget].
+func (s *scroll) CreateRenderer() fyne.WidgetRenderer { return laidOut(s.Scroll.CreateRenderer(), s) }
 
 // A Button is what can be pressed.
 type Button struct {
