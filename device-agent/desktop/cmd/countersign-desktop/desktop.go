@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os/signal"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,7 @@ const callTimeout = 15 * time.Second
 type desktopAgent struct {
 	dir      string
 	host     string // what to call this device, unless the person has a better name
-	opened   <-chan string
+	one      *instance
 	app      fyne.App
 	messages *window.Messages
 	desk     *desk.Desk
@@ -42,18 +43,20 @@ type desktopAgent struct {
 	notesErr error        // why the desktop shows no notifications
 	keysIn   []keys.Vault // where keys may be besides in a file, the best one first
 
-	ctx       context.Context
-	work      sync.WaitGroup // calls to the server, and the agent
-	agent     *agent.Agent   // nil until this device is trusted and its keys are open
-	state     agent.State    // of that device
-	unlocking bool           // its keys are being opened
-	ended     error          // why the agent gave up
+	ctx       context.Context    // done when the program is to end
+	quit      context.CancelFunc // of ctx
+	running   atomic.Bool        // the toolkit's loop runs
+	work      sync.WaitGroup     // what goes on beside the toolkit: see aside
+	agent     *agent.Agent       // nil until this device is trusted and its keys are open
+	state     agent.State        // of that device
+	unlocking bool               // its keys are being opened
+	ended     error              // why the agent gave up
 	calloff   context.CancelFunc
 	copied    string // what this program put on the clipboard and must take off it
 }
 
-func newDesktop(dir string, opened <-chan string) *desktopAgent {
-	d := &desktopAgent{dir: dir, host: hostName(), opened: opened, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
+func newDesktop(dir string, one *instance) *desktopAgent {
+	d := &desktopAgent{dir: dir, host: hostName(), one: one, desk: desk.New(), keysIn: keys.Vaults(), calloff: func() {}}
 	d.app = app.NewWithID(program)
 	d.app.SetIcon(icon)
 	d.app.Settings().SetTheme(window.NewTheme())
@@ -71,10 +74,11 @@ func (d *desktopAgent) palette() *window.Palette {
 	return window.PaletteOf(d.app.Settings().ThemeVariant())
 }
 
-// run goes on until the person quits or ctx is done.
-func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	d.ctx = ctx
+// run must be called on the goroutine of main, which the toolkit wants. It does not return:
+// end ends the program.
+func (d *desktopAgent) run(link string, hidden bool) {
+	d.ctx, d.quit = signal.NotifyContext(context.Background(), endSignals...)
+	go d.end()
 	d.app.Settings().AddListener(func(fyne.Settings) {
 		d.asking.face.SetPalette(d.palette())
 		d.testing.face.SetPalette(d.palette())
@@ -82,22 +86,24 @@ func (d *desktopAgent) run(ctx context.Context, link string, hidden bool) {
 		d.home.draw()
 	})
 	d.app.Lifecycle().SetOnStarted(func() {
+		d.running.Store(true)
+		d.takeSignals()
 		keepKeyboard()
-		d.work.Go(func() { d.clock(ctx) })
-		d.work.Go(func() { d.notes.Run(ctx) })
+		d.aside(d.clock)
+		d.aside(func() { d.notes.Run(d.ctx) })
 		d.start()
 		if !hidden || !d.unlocking || link != "" {
 			d.home.open(link)
 		}
 	})
-	d.app.Run()
-	d.clearClipboard()
-	cancel()
-	d.work.Wait()
+	d.app.Run() // until the toolkit ends by itself, as by a system's own menu
+	d.running.Store(false)
+	d.quit()
+	select {}
 }
 
-// clock looks at the time, at who starts this program again, and at the end.
-func (d *desktopAgent) clock(ctx context.Context) {
+// clock looks at the time, and at who starts this program again.
+func (d *desktopAgent) clock() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	beat := time.NewTicker(desk.BeatTime)
@@ -119,13 +125,12 @@ func (d *desktopAgent) clock(ctx context.Context) {
 				d.desk.Tick(time.Now())
 				d.refresh()
 			})
-		case link, ok := <-d.opened:
+		case link, ok := <-d.one.opened:
 			if !ok {
 				return
 			}
 			fyne.Do(func() { d.startedAgain(link) })
-		case <-ctx.Done():
-			fyne.Do(d.app.Quit)
+		case <-d.ctx.Done():
 			return
 		}
 	}
@@ -198,7 +203,7 @@ func (d *desktopAgent) unlocked(a *agent.Agent, err error) {
 		d.home.fail(err)
 	default:
 		d.agent, d.state, d.ended = a, a.State(), nil
-		d.work.Go(func() {
+		d.aside(func() {
 			err := a.Run(d.ctx, d)
 			fyne.Do(func() {
 				d.ended = err
@@ -276,7 +281,7 @@ func (d *desktopAgent) refresh() {
 func (d *desktopAgent) answer(o desk.Order) {
 	var ctx context.Context
 	ctx, d.calloff = context.WithCancel(d.ctx)
-	d.work.Go(func() {
+	d.aside(func() {
 		_, err := d.agent.Answer(ctx, o.Prompt, o.Decision, o.Reason)
 		fyne.Do(func() {
 			d.desk.Answered(err, time.Now())
@@ -338,7 +343,7 @@ func (d *desktopAgent) renewCode(now time.Time) {
 
 // call asks the server, and shows the error if there is one.
 func (d *desktopAgent) call(fn func(context.Context) error) {
-	d.work.Go(func() {
+	d.aside(func() {
 		ctx, cancel := context.WithTimeout(d.ctx, callTimeout)
 		defer cancel()
 		if err := fn(ctx); err != nil && d.ctx.Err() == nil {

@@ -164,7 +164,7 @@ func (h *home) record(s *window.Sheet) {
 }
 
 func (h *home) quit() window.Button {
-	return window.Button{Label: "home.quit", Do: h.d.app.Quit}
+	return window.Button{Label: "home.quit", Do: h.d.quit}
 }
 
 // oneLine says how it stands.

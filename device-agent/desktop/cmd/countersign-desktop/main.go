@@ -14,15 +14,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -59,10 +56,7 @@ func run(c cli) error {
 	if err != nil || one == nil {
 		return err
 	}
-	defer one.leave()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	newDesktop(c.Dir, one.opened).run(ctx, c.Link, c.Hidden)
+	newDesktop(c.Dir, one).run(c.Link, c.Hidden) // does not return
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // bus starts a session's bus. Nothing is started on it by itself.
-func (r *room) bus() {
+func (r *room) bus() *actor {
 	r.t.Helper()
 	home := filepath.Dir(r.dir)
 	socket, config := filepath.Join(home, "bus"), filepath.Join(home, "bus.conf")
@@ -27,7 +27,7 @@ func (r *room) bus() {
 		r.t.Fatal(err)
 	}
 	r.env = append(r.env, "XDG_RUNTIME_DIR="+home, "DBUS_SESSION_BUS_ADDRESS=unix:path="+socket)
-	r.start("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+config)
+	bus := r.start("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+config)
 	r.until("the bus", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
@@ -35,6 +35,7 @@ func (r *room) bus() {
 		}
 		return err == nil
 	})
+	return bus
 }
 
 // on waits until somebody on the bus has a name.

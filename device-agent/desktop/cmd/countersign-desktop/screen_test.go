@@ -105,9 +105,24 @@ func (a *actor) await(expr string) string {
 	}
 }
 
-// end ends the program as a session does.
+// end ends the program as a session does. It may have ended before.
 func (a *actor) end() {
+	a.t.Helper()
+	select {
+	case <-a.done:
+		return
+	default:
+	}
 	a.cmd.Process.Signal(syscall.SIGTERM)
+	a.ended()
+	if a.name == "countersign-desktop" && !a.cmd.ProcessState.Success() {
+		a.t.Errorf("%s ended with %v", a.name, a.cmd.ProcessState)
+	}
+}
+
+// ended waits until the program has ended.
+func (a *actor) ended() {
+	a.t.Helper()
 	select {
 	case <-a.done:
 	case <-time.After(patience):
@@ -130,6 +145,7 @@ type room struct {
 	env    []string
 	credit string // the application's credentials
 	server *actor
+	screen *os.Process
 }
 
 func newRoom(t *testing.T) *room {
@@ -172,6 +188,7 @@ func (r *room) xvfb() string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.screen = cmd.Process
 	r.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()

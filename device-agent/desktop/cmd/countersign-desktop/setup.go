@@ -114,7 +114,7 @@ func (h *home) wait() {
 
 // do calls the server without a limit of its own: what it calls has one.
 func (h *home) do(fn func(context.Context) error, failed func(error)) {
-	h.d.work.Go(func() {
+	h.d.aside(func() {
 		if err := fn(h.d.ctx); err != nil && h.d.ctx.Err() == nil {
 			fyne.Do(func() { failed(err) })
 		}

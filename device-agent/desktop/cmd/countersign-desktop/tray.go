@@ -83,7 +83,7 @@ func (t *tray) draw() {
 }
 
 func quitItem(d *desktopAgent) *fyne.MenuItem {
-	item := fyne.NewMenuItem(d.messages.Say("home.quit"), d.app.Quit)
+	item := fyne.NewMenuItem(d.messages.Say("home.quit"), func() { d.quit() })
 	item.IsQuit = true // so that the toolkit adds none of its own
 	return item
 }

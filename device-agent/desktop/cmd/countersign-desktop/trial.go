@@ -27,7 +27,7 @@ func (h *home) try(device, name string) {
 	h.turnTo(func(s *window.Sheet) { h.trial(s, t) })
 	t.turns = h.turns
 	h.open("")
-	h.d.work.Go(func() {
+	h.d.aside(func() {
 		err := a.TestDevice(h.d.ctx, device, func(test *countersignv1.DeviceTest) {
 			fyne.Do(func() { t.test = test; h.tried(t) })
 		})
