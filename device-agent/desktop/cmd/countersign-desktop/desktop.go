@@ -124,6 +124,7 @@ func (d *desktopAgent) clock() {
 				d.renewCode(time.Now())
 				d.desk.Tick(time.Now())
 				d.refresh()
+				d.home.keepDrawn()
 			})
 		case link, ok := <-d.one.opened:
 			if !ok {

@@ -108,6 +108,14 @@ func (h *home) drawIfChanged() {
 	}
 }
 
+// keepDrawn draws the window once a second. Nothing else may for long, and after a sleep
+// of the machine the toolkit would not: see [desktopAgent.keepDrawn].
+func (h *home) keepDrawn() {
+	if h.visible {
+		h.window.Canvas().Refresh(h.window.Content())
+	}
+}
+
 // fail shows what went wrong, and what to do.
 func (h *home) fail(err error) {
 	h.turnTo(func(s *window.Sheet) { h.failed(s, err) })

@@ -181,7 +181,7 @@ func (r *room) xvfb() string {
 	defer number.Close()
 	// Without -noreset it begins anew, and is not there for a moment, whenever the last
 	// program has left.
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset")
+	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset", "-fbdir", filepath.Dir(r.dir))
 	cmd.ExtraFiles = []*os.File{theirs}
 	err = cmd.Start()
 	theirs.Close()
@@ -270,6 +270,16 @@ func (r *room) find(title string) string {
 	}
 	id, _, _ := strings.Cut(string(out), "\n")
 	return id
+}
+
+// picture returns what is on the screen.
+func (r *room) picture() []byte {
+	r.t.Helper()
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(r.dir), "Xvfb_screen0"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return b
 }
 
 // until waits for something.

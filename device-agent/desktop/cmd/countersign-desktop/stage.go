@@ -49,6 +49,18 @@ func (s *stage) show(v desk.View, again bool) {
 		s.d.desk.Moved(time.Now())
 		s.window.Show()
 	}
+	s.d.keepDrawn(s.window)
+}
+
+// keepDrawn has a window drawn anew if the toolkit has forgotten what is in it, which it
+// does with what it has not drawn for a minute, and after a sleep of the machine that is
+// all there is. It does not draw then what changes, and the person would press what she
+// does not see. To ask for what is in a window keeps it from being forgotten, but not
+// what is in that: the window must be one that is drawn as often as this is called.
+func (d *desktopAgent) keepDrawn(w fyne.Window) {
+	if d.app.Driver().CanvasForObject(w.Content()) == nil {
+		w.Canvas().Refresh(w.Content())
+	}
 }
 
 func (s *stage) hide() {
