@@ -21,14 +21,27 @@ var ErrNotCanonical = refuse("not in canonical form")
 // but valid strings, integers, times, lists and such structs: a payload, a [Prompt],
 // or a document of package audit.
 func Encode(v any) []byte {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
+	var s spelling
+	encoder := json.NewEncoder(&s)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
 		panic("statement: " + err.Error()) // no such type has a value that fails
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return s
 }
+
+// A spelling is a writer that keeps what is written. An encoder writes a value at
+// once, so no more memory is taken than that needs.
+type spelling []byte
+
+func (s *spelling) Write(b []byte) (int, error) {
+	*s = append(*s, withoutEnd(b)...)
+	return len(b), nil
+}
+
+// withoutEnd returns what an encoder writes without the line feed that ends a
+// value. There is none within it.
+func withoutEnd(b []byte) []byte { return bytes.TrimSuffix(b, []byte("\n")) }
 
 // Decode is the inverse of [Encode] and accepts nothing but its results. That the
 // value is spelled again and compared refuses at one stroke what a decoder
@@ -79,8 +92,7 @@ type comparison struct {
 }
 
 func (c *comparison) Write(b []byte) (int, error) {
-	// The encoder ends the value with a line feed, and has none within it.
-	value := bytes.TrimSuffix(b, []byte("\n"))
+	value := withoutEnd(b)
 	c.same = c.same && bytes.HasPrefix(c.rest, value)
 	c.rest = c.rest[min(len(value), len(c.rest)):]
 	return len(b), nil

@@ -61,6 +61,9 @@ const (
 	MaxValue = 1 << 20
 )
 
+// viewBuckets is for how many buckets a view has memory from the beginning.
+const viewBuckets = 8
+
 // queueLen is how many updates can wait for the committer. Those beyond it wait
 // in Update, where their context can call them back.
 const queueLen = 1024
@@ -151,7 +154,7 @@ func (s *Store) View(ctx context.Context, fn func(approval.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	t := &tx{bolt: b}
+	t := &tx{bolt: b, buckets: make(buckets, 0, viewBuckets)}
 	defer func() {
 		t.ended.Store(true)
 		b.Rollback() // It only ends the reading: no error to lose.
