@@ -144,13 +144,13 @@ func policyOf(a *pb.Application) policyJSON {
 }
 
 type appSetCmd struct {
-	ID             string        `arg:"" help:"The application's id."`
-	PromptLifetime time.Duration `placeholder:"TIME" help:"How long a prompt waits for an answer: 30s to 8m; 5m unless set."`
-	CodeLifetime   time.Duration `placeholder:"TIME" help:"How long the code after Allow is good: 30s to 5m; 2m unless set."`
-	Tries          int32         `placeholder:"N" help:"How many codes are compared for one sign-in: 1 to 5; 5 unless set."`
-	DenialFinal    string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a denial is final; unless it is, a code that is got on a trusted device afterwards lets in after all. No unless set."`
-	RequestedCodes string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a code that was asked for without a prompt counts. Yes unless set."`
-	OfflineCodes   string        `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether an offline code counts: eight digits that a device makes without a network. Yes unless set."`
+	ID             string         `arg:"" help:"The application's id."`
+	PromptLifetime *time.Duration `placeholder:"TIME" help:"How long a prompt waits for an answer: 30s to 8m; 5m unless set."`
+	CodeLifetime   *time.Duration `placeholder:"TIME" help:"How long the code after Allow is good: 30s to 5m; 2m unless set."`
+	Tries          *int32         `placeholder:"N" help:"How many codes are compared for one sign-in: 1 to 5; 5 unless set."`
+	DenialFinal    string         `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a denial is final; unless it is, a code that is got on a trusted device afterwards lets in after all. No unless set."`
+	RequestedCodes string         `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether a code that was asked for without a prompt counts. Yes unless set."`
+	OfflineCodes   string         `placeholder:"yes|no" enum:"yes,no," default:"" help:"Whether an offline code counts: eight digits that a device makes without a network. Yes unless set."`
 	jsonFlag
 }
 
@@ -164,15 +164,13 @@ With --json: {"prompt_lifetime", "code_lifetime", "tries", "denial_final", "requ
 // Run changes a policy.
 func (c *appSetCmd) Run(env *environment) error {
 	policy := &pb.ApplicationPolicy{}
-	if c.PromptLifetime != 0 {
-		policy.PromptLifetime = durationpb.New(c.PromptLifetime)
+	if c.PromptLifetime != nil {
+		policy.PromptLifetime = durationpb.New(*c.PromptLifetime)
 	}
-	if c.CodeLifetime != 0 {
-		policy.CodeLifetime = durationpb.New(c.CodeLifetime)
+	if c.CodeLifetime != nil {
+		policy.CodeLifetime = durationpb.New(*c.CodeLifetime)
 	}
-	if c.Tries != 0 {
-		policy.Tries = proto.Int32(c.Tries)
-	}
+	policy.Tries = c.Tries
 	if c.DenialFinal != "" {
 		policy.DenialFinal = proto.Bool(c.DenialFinal == "yes")
 	}
