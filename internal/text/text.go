@@ -35,8 +35,8 @@ const (
 
 // Check returns nil if s may be shown to people: valid UTF-8 in normal form C,
 // at most 256 bytes and 64 characters, no control, format, surrogate, private-use
-// or unassigned characters, no line or paragraph separators, no letters that are
-// invisible, at most two marks on one character, and no white space at either
+// or unassigned characters, no line or paragraph separators, nothing that is
+// invisible or looks like nothing, at most two marks on one character, and no white space at either
 // end. An empty text is fine.
 //
 // The error says which rule is broken. It names a character by its number and
@@ -93,6 +93,10 @@ func forbidden(r rune) string {
 		// Letters and marks by category, yet nothing is drawn for them:
 		// the Hangul fillers are the known way to a name that looks empty.
 		return "an invisible character"
+	case r == '\u2800', r == '\U0001d159':
+		// The empty Braille pattern and the note without a head are symbols,
+		// and yet a name of nothing else looks empty.
+		return "a character that looks like nothing"
 	case !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Zs):
 		return "an unassigned character"
 	}

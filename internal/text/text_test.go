@@ -59,6 +59,9 @@ func TestCheckRefuses(t *testing.T) {
 		{"a\u115fb", "U+115F, an invisible character"},
 		{"a\uffa0b", "U+FFA0, an invisible character"},
 		{"a\u034fb", "U+034F, an invisible character"},
+		{"\u2800", "U+2800, a character that looks like nothing"},
+		{"Files\u2800", "U+2800, a character that looks like nothing"},
+		{"a\U0001d159b", "U+1D159, a character that looks like nothing"},
 		{"\u0301a", "U+0301, which has no character"},
 		{"x\u0323\u0307\u0304", "more than 2 marks"},
 		{"Z" + strings.Repeat("\u0337", 30), "more than 2 marks"},
@@ -95,7 +98,7 @@ func TestCheckKnowsEveryRune(t *testing.T) {
 			continue // is no character of a valid string
 		}
 		bad := unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Co, unicode.Cn, unicode.Zl, unicode.Zp,
-			unicode.Other_Default_Ignorable_Code_Point)
+			unicode.Other_Default_Ignorable_Code_Point) || r == '\u2800' || r == '\U0001d159'
 		if got := forbidden(r) != ""; got != bad {
 			t.Fatalf("forbidden(%U) = %q, want a reason: %v", r, forbidden(r), bad)
 		}
