@@ -31,6 +31,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/text"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -102,6 +103,10 @@ func run(ctx context.Context, args []string, env *environment) int {
 	if err != nil {
 		fmt.Fprintf(env.err, "%s: %v\n", program, err)
 		return exitError
+	}
+	if err := text.CheckArguments(args, env.getenv, "COUNTERSIGN_AGENT_DIR"); err != nil {
+		env.say(env.err, "%s: %v\n", program, err)
+		return exitUsage
 	}
 	command, err := parser.Parse(args)
 	if code >= 0 { // help was printed

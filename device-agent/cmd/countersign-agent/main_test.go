@@ -188,3 +188,16 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("enroll printed:\n%s", out)
 	}
 }
+
+// A name that is not UTF-8 is refused, and not made another one.
+func TestArgumentsAreUTF8(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "device")
+	p := begin(t, []string{"--dir", dir, "enroll", "-", "--name", "Gr\xe4fin"})
+	if out := p.exits(exitUsage); !strings.Contains(out, "argument 6 of the command line is not valid UTF-8") {
+		t.Errorf("enroll printed %q", out)
+	}
+	p = begin(t, []string{"status"}, "COUNTERSIGN_AGENT_DIR="+dir+"\xe4")
+	if out := p.exits(exitUsage); !strings.Contains(out, "COUNTERSIGN_AGENT_DIR is not valid UTF-8") {
+		t.Errorf("status printed %q", out)
+	}
+}

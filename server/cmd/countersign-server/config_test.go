@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net"
 	"reflect"
 	"strings"
@@ -234,6 +235,27 @@ func TestPages(t *testing.T) {
 		got, err := all(limit, fetch)
 		if err != nil || len(got) != want {
 			t.Errorf("all(%d) = %v, %v, want %d items", limit, got, err, want)
+		}
+	}
+}
+
+// What is not UTF-8 is refused, and not made something else: here an account
+// would be suspended for a reason that nobody gave.
+func TestArgumentsAreUTF8(t *testing.T) {
+	dir := t.TempDir()
+	for _, tc := range []struct {
+		args []string
+		env  string
+		want string
+	}{
+		{[]string{"--data-dir", dir, "account", "suspend", "ada", "--reason", "gek\xfcndigt"}, "", "argument 7 of the command line is not valid UTF-8"},
+		{[]string{"--data-dir", dir + "/\xe4", "status"}, "", "argument 2 of the command line is not valid UTF-8"},
+		{[]string{"status"}, dir + "/\xe4", "the environment variable COUNTERSIGN_DATA_DIR is not valid UTF-8"},
+	} {
+		t.Setenv("COUNTERSIGN_DATA_DIR", tc.env)
+		var stderr strings.Builder
+		if code := run(tc.args, io.Discard, &stderr); code != exitUsage || !strings.Contains(stderr.String(), tc.want) {
+			t.Errorf("%q exits with %d and says %q, want %d and %q", tc.args, code, stderr.String(), exitUsage, tc.want)
 		}
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/countersignd/countersign/internal/text"
 )
 
 const program = "countersign-server"
@@ -140,6 +142,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong
+	}
+	if err := text.CheckArguments(args, os.Getenv, "COUNTERSIGN_DATA_DIR"); err != nil {
+		return report(stderr, usageError{err})
 	}
 	command, err := parser.Parse(args)
 	if exited >= 0 {

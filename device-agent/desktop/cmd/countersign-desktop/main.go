@@ -22,6 +22,8 @@ import (
 	"runtime/debug"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/countersignd/countersign/internal/text"
 )
 
 const program = "countersign-desktop"
@@ -38,6 +40,10 @@ func main() {
 	parser := kong.Must(&c, kong.Name(program),
 		kong.Description("Asks you in a window whether a sign-in somewhere else may go on."),
 		kong.Vars{"dir": defaultDir(), "version": program + " " + version()})
+	if err := text.CheckArguments(os.Args[1:], os.Getenv, "COUNTERSIGN_AGENT_DIR"); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		os.Exit(2)
+	}
 	if _, err := parser.Parse(os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v (see %s --help)\n", program, err, program)
 		os.Exit(2)
