@@ -156,7 +156,7 @@ func (c *Conn) Explain(err error) error {
 	switch {
 	case errorInfo(err) != nil:
 		// The server's sentences end with a full stop, and ours go on.
-		return &explained{strings.TrimSuffix(text.Escape(status.Convert(err).Message()), "."), err}
+		return &explained{strings.TrimSuffix(text.EscapeSentence(status.Convert(err).Message()), "."), err}
 	case errors.As(failure, &wrong):
 		return wrong
 	case failure != nil:

@@ -106,7 +106,7 @@ func problemsIn(err error) []Problem {
 		return problemsIn(e.Unwrap())
 	}
 	if errorInfo(err) != nil {
-		return []Problem{{Kind: Refused, Reason: Reason(err), Detail: text.Escape(status.Convert(err).Message())}}
+		return []Problem{{Kind: Refused, Reason: Reason(err), Detail: text.EscapeSentence(status.Convert(err).Message())}}
 	}
 	return nil
 }

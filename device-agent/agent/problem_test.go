@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,19 @@ func TestProblemsOf(t *testing.T) {
 		if diff := cmp.Diff(test.want, ProblemsOf(test.err)); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", name, diff)
 		}
+	}
+}
+
+// What to do stands at the end of a refusal, behind the longest name, too.
+func TestALongRefusalIsToldToItsEnd(t *testing.T) {
+	refused := refusal(t, errorDomain, "CODE_REFUSED", strings.Repeat("文", 64)+" takes no offline codes, which are the eight digits that a device makes without a network. "+
+		"Allow the sign-in on a trusted device, or get a code there while it is connected; both have six digits.")
+	const want = "both have six digits"
+	if got := (&Conn{}).Explain(refused).Error(); !strings.HasSuffix(got, want) {
+		t.Errorf("explained = %q, want it to end with %q", got, want)
+	}
+	if got := ProblemsOf(refused); len(got) != 1 || !strings.HasSuffix(got[0].Detail, want+".") {
+		t.Errorf("ProblemsOf = %+v, want one with a detail that ends with %q", got, want+".")
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	maxBytes = 256
 	maxRunes = 64
 	maxMarks = 2 // on one base character
+
+	maxSentence = 1 << 10 // bytes, of a sentence with such a text in it
 )
 
 // Check returns nil if s may be shown to people: valid UTF-8 in normal form C,
@@ -132,7 +134,14 @@ const doubleQuotes = "\"\u201c\u201d\u201e\u201f\u2033\u2036\u275d\u275e\u301d\u
 // show raw text: a backslash doubled, any other character that is not printable
 // ASCII as \u{…} with its hexadecimal number, a byte that is not UTF-8 as \x{…}.
 // The result is cut after at most 256 bytes, between characters; if so, "..." follows.
-func Escape(s string) string {
+func Escape(s string) string { return escape(s, maxBytes) }
+
+// EscapeSentence is [Escape] for a sentence that another program says, with a text
+// in it. It is cut after 1 KiB, so that however much of it has to be escaped, its
+// end is there, which says what to do.
+func EscapeSentence(s string) string { return escape(s, maxSentence) }
+
+func escape(s string, most int) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -147,7 +156,7 @@ func Escape(s string) string {
 		default:
 			piece = s[i : i+size]
 		}
-		if b.Len()+len(piece) > maxBytes {
+		if b.Len()+len(piece) > most {
 			b.WriteString("...")
 			break
 		}

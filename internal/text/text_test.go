@@ -146,6 +146,21 @@ func TestEscape(t *testing.T) {
 	}
 }
 
+func TestEscapeSentence(t *testing.T) {
+	for s, want := range map[string]string{
+		"":           "",
+		"\x1b[2J":    `\u{1b}[2J`,
+		"no é here.": `no \u{e9} here.`,
+		strings.Repeat("\U0001f600", 64) + strings.Repeat("a", 400): strings.Repeat(`\u{1f600}`, 64) + strings.Repeat("a", 400),
+		strings.Repeat("a", 1024):                                   strings.Repeat("a", 1024),
+		strings.Repeat("a", 1025):                                   strings.Repeat("a", 1024) + "...",
+	} {
+		if got := EscapeSentence(s); got != want {
+			t.Errorf("EscapeSentence(%q) = %q, want %q", s, got, want)
+		}
+	}
+}
+
 // hostile returns one of the strings that attackers send: pieces that reorder,
 // hide, stack, drive a terminal, end a quotation or are no text at all, between
 // pieces of plain text.
