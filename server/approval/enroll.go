@@ -192,7 +192,7 @@ func admitDevice(tx *transaction, now time.Time, a *Account, d *Device, address 
 }
 
 func tooManyDevices(a *Account) error {
-	return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most. Revoke one first.", a.Name, a.Trusted)
+	return refuse(ReasonTooManyDevices, "The account %s has %d trusted devices, which is the most; those that were lost count, too. Revoke one on a trusted device, or ask an administrator to, and try again.", a.Name, a.Trusted)
 }
 
 // addressed checks that a statement was made for this server.

@@ -152,6 +152,29 @@ func TestCodesAreNotShownAgainOnceOneWasUsed(t *testing.T) {
 	}
 }
 
+// Devices that were lost count until they are revoked, which an owner who has none
+// left cannot do: she is told who can, and then her code is good still.
+func TestARecoveryCodeOfAFullAccountIsNotSpent(t *testing.T) {
+	w := newWorld(t, nil)
+	w.account("ada")
+	first := w.enroll("ada")
+	for range 19 {
+		w.enroll("ada")
+	}
+	phone := w.newDevice()
+	_, err := phone.recover("ada", first.codes[0])
+	wantReason(t, "a recovery code for the 21st device", err, approval.ReasonTooManyDevices)
+	if err == nil || !strings.Contains(err.Error(), "ask an administrator") {
+		t.Errorf("recovering the 21st device = %v, want it to say whom to ask", err)
+	}
+	if _, err := w.admin.RevokeDevice(t.Context(), first.id, "lost"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := phone.recover("ada", first.codes[0]); err != nil || got.Device.State != approval.DeviceTrusted || got.CodesLeft != 9 {
+		t.Errorf("the same code when one was revoked = %+v, %v", got, err)
+	}
+}
+
 func TestARecoveryCodeEnrolsOneDevice(t *testing.T) {
 	w := newWorld(t, nil)
 	w.account("ada")
