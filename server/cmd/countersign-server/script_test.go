@@ -27,16 +27,32 @@ func TestMain(m *testing.M) {
 //
 //	start [ARGS]    runs serve and waits until it is ready; then $ADDRESS is
 //	                where it listens, and what it printed is in the file out
-//	stop            stops it with SIGTERM, which must end it with exit code 0;
+//	stop-server     stops it with SIGTERM, which must end it with exit code 0;
 //	                then its log is in the file log
-//	kill            ends it with SIGKILL
+//	kill-server     ends it with SIGKILL
 //	code N ARGS     runs countersign-server, which must exit with code N
 //	mode FILE MODE  compares the permissions of a file
 //	size FILE N     compares the size of a file
 //
+// They must not be called stop and kill: package testscript has commands of these
+// names, which win, and its stop ends the script there and then, as passed.
+//
 // $APNS is an APNs, apns.p8 the key it knows, and $SSL_CERT_FILE what its certificate
 // is checked with.
 func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("there are no scripts: %v", err)
+	}
+	for _, name := range scripts {
+		script, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := notOurs.Find(script); wrong != nil {
+			t.Errorf("%s has the command %s, which is not the one that is meant", name, wrong)
+		}
+	}
 	push := apnstest.Start(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -60,9 +76,9 @@ func TestScripts(t *testing.T) {
 			)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start": start,
-			"stop":  func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(end(ts, syscall.SIGTERM)) },
-			"kill": func(ts *testscript.TestScript, _ bool, _ []string) {
+			"start":       start,
+			"stop-server": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(end(ts, syscall.SIGTERM)) },
+			"kill-server": func(ts *testscript.TestScript, _ bool, _ []string) {
 				if end(ts, syscall.SIGKILL) == nil {
 					ts.Fatalf("the server was killed, but exited with 0")
 				}
@@ -73,6 +89,9 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// notOurs matches commands of package testscript in the place of ours.
+var notOurs = regexp.MustCompile(`(?m)^(stop|kill)( .*)?$`)
 
 // noPause keeps a process that is built with the race detector from sleeping a
 // second before it exits.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -274,7 +275,14 @@ func checkInChild() (func(ctx context.Context, path string) error, error) {
 		if info, err := os.Stat(path); err == nil { // else the check says it
 			timeout += time.Duration(info.Size()>>20) * checkTimeoutPerGiB >> 10
 		}
-		return boltstore.CheckInChild(ctx, path, timeout, self, "check-database")
+		err := boltstore.CheckInChild(ctx, path, timeout, self, "check-database")
+		if err == nil {
+			return nil
+		}
+		if said, found := strings.CutPrefix(err.Error(), program+": "); found {
+			return errors.New(said) // it begins what it says with its name, as this process does
+		}
+		return err
 	}, nil
 }
 
