@@ -74,10 +74,12 @@ type budget struct {
 	refusedTold     time.Time
 }
 
-// A conn is a connection and its place in the budget. All but Conn is guarded
-// by budget.mu.
+// A conn is a connection and its place in the budget. All but Conn and dismissed
+// is guarded by budget.mu.
 type conn struct {
 	net.Conn
+	dismissed sync.Once
+
 	budget  *budget
 	source  netip.Prefix
 	class   class
@@ -233,6 +235,13 @@ func (c *conn) Close() error {
 	c.budget.removeLocked(c)
 	c.budget.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// dismiss closes the connection of a device that was revoked since it was opened,
+// when the device has had time to read so: it has the room and the freedom of one
+// that is trusted. What it opens then is a stranger's.
+func (c *conn) dismiss() {
+	c.dismissed.Do(func() { time.AfterFunc(cutAfter, func() { c.Close() }) })
 }
 
 // remove takes the connection out of its owner's.

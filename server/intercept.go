@@ -124,7 +124,11 @@ func (s *Server) finish(ctx context.Context, c call, err error) error {
 		return nil
 	}
 	st, fault := toStatus(err)
-	attrs = append(attrs, slog.String("reason", reasonOf(st)))
+	reason := reasonOf(st)
+	attrs = append(attrs, slog.String("reason", reason))
+	if reason == reasonName(pb.ErrorReason_ERROR_REASON_DEVICE_REVOKED) && c.who.conn != nil && !c.who.conn.stranger() {
+		c.who.conn.dismiss()
+	}
 	if !fault {
 		s.log.LogAttrs(ctx, levelOf(c, err), "call refused", attrs...)
 		return st.Err()

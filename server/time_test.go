@@ -201,6 +201,37 @@ func TestASlowReaderIsCut(t *testing.T) {
 	}
 }
 
+// A revoked device that has a connection from before is not the server's any longer
+// than it takes to read why: on a new one it is a stranger, whose calls are few and
+// in no log.
+func TestARevokedDevicesConnectionsAreCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		secure := tls.Client(must(b.public.Dial()), pin.ClientConfig(&b.cert, b.pin))
+		c := newRawClient(t, secure)
+		call := func() string {
+			id := c.begin("/countersign.v1.DeviceService/GetSelf")
+			c.message(id, nil)
+			return c.wait(id)
+		}
+		if got := call(); got != "status 0" {
+			t.Fatalf("the device's call ended with %q, want %q", got, "status 0")
+		}
+		must(b.broker.Administrator(approval.Actor{Kind: approval.ActorAdministrator}).RevokeDevice(t.Context(), b.device, ""))
+		began, calls, last := time.Now(), 0, ""
+		for ; last != "connection closed" && time.Since(began) < time.Minute; calls++ {
+			if last = call(); calls == 0 && last != "status 7" {
+				t.Errorf("the revoked device's call ended with %q, want %q", last, "status 7")
+			}
+			time.Sleep(time.Second)
+		}
+		if last != "connection closed" || calls > 7 {
+			t.Errorf("after %v and %d calls the last one ended with %q, want the connection closed after five seconds", time.Since(began), calls, last)
+		}
+		b.stop()
+	})
+}
+
 func testSlowReader(t *testing.T, wakes bool) {
 	b := newBubble(t)
 	secure := tls.Client(must(b.public.Dial()), pin.ClientConfig(&b.cert, b.pin))

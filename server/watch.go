@@ -26,8 +26,9 @@ const (
 	// sendTimeout is how long a caller may take to make room for a message.
 	sendTimeout = 10 * time.Second
 
-	// cutAfter is how long a slow device has to read why its stream ended,
-	// before its connection is closed and what is queued for it freed.
+	// cutAfter is how long a slow device, or one that was revoked, has to read why
+	// its stream or call ended, before its connection is closed and what is queued
+	// for it freed.
 	cutAfter = 5 * time.Second
 
 	// minPause keeps a moment that has nearly come from making a busy loop.
