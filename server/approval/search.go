@@ -146,7 +146,7 @@ func (f RecordFilter) search(tx *transaction) (*search, error) {
 		}
 	}
 	if f.Event != "" && !slices.Contains(Events(), f.Event) {
-		return nil, invalidField("event", "there is no such event")
+		return nil, invalidField("event", "there is no such event: want one such as sign_in.verified or device.revoked")
 	}
 	var err error
 	if !f.Since.IsZero() {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/term"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
@@ -64,7 +63,7 @@ func (c *inviteCreateCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(map[string]any{"link": resp.GetLink(), "expires": unix(resp.GetExpireTime())})
 		}
-		if c.QR || !c.NoQR && isTerminal(env.out) { // first, so that the link stays in sight
+		if c.QR || !c.NoQR && env.width() > 0 { // first, so that the link stays in sight
 			fmt.Fprintln(env.out, code.terminal())
 		}
 		fmt.Fprintf(env.out, "Invitation for one device of %s, until %s (%s):\n\n%s\n\n",
@@ -92,9 +91,4 @@ func (c *inviteCreateCmd) createPNG() (*os.File, error) {
 		return nil, fmt.Errorf("creating the picture: %w", err)
 	}
 	return f, nil
-}
-
-func isTerminal(out any) bool {
-	f, ok := out.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

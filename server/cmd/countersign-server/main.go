@@ -126,7 +126,7 @@ type environment struct {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], &output{file: os.Stdout}, os.Stderr))
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -160,7 +160,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		ctx = context.Background()
 	}
 	defer stop()
-	return report(stderr, command.Run(&environment{ctx, stdout, stderr, c.DataDir}))
+	err = command.Run(&environment{ctx, stdout, stderr, c.DataDir})
+	// What serve does is not what it says.
+	if o, ok := stdout.(*output); ok && err == nil && command.Command() != "serve" {
+		err = o.failed()
+	}
+	return report(stderr, err)
 }
 
 // attempted returns as much of a command as the command line had of one.
@@ -187,7 +192,11 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", program, err)
+	for line := range strings.SplitSeq(fmt.Sprintf("%s: %v", program, err), "\n") {
+		for _, part := range hanging("", line, columns(stderr)) {
+			fmt.Fprintln(stderr, part)
+		}
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}

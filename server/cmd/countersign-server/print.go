@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,13 +23,17 @@ func (e *environment) printJSON(v any) error {
 	return encoder.Encode(v)
 }
 
-// A table is printed in columns that are as wide as they must be.
+// A table is printed in columns that are as wide as they must be. Rows that are
+// wider than the terminal are broken between words.
 type table struct {
-	w *tabwriter.Writer
+	out  io.Writer
+	w    *tabwriter.Writer // writes rows
+	rows strings.Builder
 }
 
 func newTable(out io.Writer, header ...string) *table {
-	t := &table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t := &table{out: out}
+	t.w = tabwriter.NewWriter(&t.rows, 0, 0, 2, ' ', 0)
 	t.row(header...)
 	return t
 }
@@ -43,7 +48,28 @@ func (t *table) row(cells ...string) {
 	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
-func (t *table) flush() error { return t.w.Flush() }
+// flush prints the table.
+func (t *table) flush() error {
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(t.out, broken(t.rows.String(), columns(t.out)))
+	return err
+}
+
+// broken breaks the rows of a table that are wider than width columns. What goes
+// on is indented by four, so that it is not taken for a row.
+func broken(rows string, width int) string {
+	var all strings.Builder
+	for row := range strings.Lines(rows) {
+		row = strings.TrimSuffix(row, "\n")
+		start := min(len(row), 2)
+		for _, line := range hanging(row[:start], row[start:], width) {
+			fmt.Fprintln(&all, line)
+		}
+	}
+	return all.String()
+}
 
 // A sheet shows one thing: a name and a value on each line. Lines without a
 // value are left out.
@@ -79,8 +105,14 @@ func (s *sheet) print() error {
 
 // width returns how many columns the terminal has that is printed to, or 0 if
 // it is none, where lines are as long as they are.
-func (e *environment) width() int {
-	f, ok := e.out.(*os.File)
+func (e *environment) width() int { return columns(e.out) }
+
+// columns is width for any output.
+func columns(out io.Writer) int {
+	if o, ok := out.(*output); ok {
+		out = o.file
+	}
+	f, ok := out.(*os.File)
 	if !ok {
 		return 0
 	}
@@ -111,8 +143,11 @@ func hanging(first, s string, width int) []string {
 		if space := strings.LastIndexByte(s[:room+1], ' '); space > 0 {
 			end = space
 		}
-		lines = append(lines, first+s[:end])
-		s, first = strings.TrimPrefix(s[end:], " "), indent
+		for !utf8.RuneStart(s[end]) {
+			end-- // errors may have more than ASCII
+		}
+		lines = append(lines, first+strings.TrimRight(s[:end], " "))
+		s, first = strings.TrimLeft(s[end:], " "), indent
 	}
 	return append(lines, first+s)
 }

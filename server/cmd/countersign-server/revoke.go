@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -90,8 +91,8 @@ func (c *deviceRevokeCmd) Run(env *environment) error {
 		if c.JSON {
 			return env.printJSON(deviceObject(d))
 		}
-		fmt.Fprintf(env.out, "The device %s (%s) of %s is revoked since %s, by %s.\n",
-			short(d.GetId()), quoted(d.GetName()), safe(d.GetAccount()), local(d.GetRevokeTime()), safe(d.GetRevokedBy()))
+		env.hang("", fmt.Sprintf("The device %s (%s) of %s is revoked since %s, by %s.",
+			short(d.GetId()), quoted(d.GetName()), safe(d.GetAccount()), local(d.GetRevokeTime()), safe(d.GetRevokedBy())))
 		return nil
 	})
 }
@@ -229,12 +230,32 @@ func (c *deviceRevokeCmd) confirm(env *environment, devices int, meant []aim) er
 	if left > 0 {
 		question += " " + counted(left, "account") + " will have no trusted device left and cannot be signed in to until one is enrolled."
 	}
-	fmt.Fprintf(env.err, "%s Do it? [y/N] ", question)
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if answer := strings.ToLower(strings.TrimSpace(line)); err != nil || answer != "y" && answer != "yes" {
+	if !env.agreed(os.Stdin, question+" Do it?") {
 		return errors.New("nothing was revoked")
 	}
 	return nil
+}
+
+// agreed asks a question and reads the answer. Ctrl-C means no, and whoever pressed
+// it is not asked on: the read, which cannot be interrupted, is left behind until the
+// process ends.
+func (e *environment) agreed(in io.Reader, question string) bool {
+	fmt.Fprint(e.err, strings.Join(hanging("", question+" [y/N] ", columns(e.err)), "\n"))
+	answer := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(in).ReadString('\n')
+		if err != nil {
+			line = ""
+		}
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case a := <-answer:
+		return a == "y" || a == "yes"
+	case <-e.ctx.Done():
+		fmt.Fprintln(e.err)
+		return false
+	}
 }
 
 // counted returns "1 device" or "2 devices".

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -166,6 +167,9 @@ func (c *auditExportCmd) Run(env *environment) error {
 		return export(env.out)
 	}
 	f, err := os.OpenFile(c.Output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("there is a file %s already: remove it or choose another name", c.Output)
+	}
 	if err != nil {
 		return fmt.Errorf("writing the export: %w", err)
 	}
@@ -209,7 +213,7 @@ func (c *auditVerifyCmd) Run(env *environment) error {
 			return err
 		}
 	} else {
-		printResult(env.out, result, err == nil)
+		env.printResult(result, err == nil)
 	}
 	if err == nil && len(result.Findings) > 0 {
 		err = errNotInOrder
@@ -266,20 +270,20 @@ func (c *auditVerifyCmd) verify(env *environment, remembered []audit.Checkpoint)
 	return audit.VerifyExport(f, remembered...)
 }
 
-func printResult(out io.Writer, r audit.Result, whole bool) {
+func (e *environment) printResult(r audit.Result, whole bool) {
 	for _, f := range r.Findings {
-		fmt.Fprintln(out, safe(f.String()))
+		e.hang("", safe(f.String()))
 	}
 	if r.More > 0 {
-		fmt.Fprintf(out, "… and %d more\n", r.More)
+		fmt.Fprintf(e.out, "… and %d more\n", r.More)
 	}
-	fmt.Fprintf(out, "%s, %s", counted(int(r.Records), "record"), counted(int(r.Statements), "signature"))
+	sum := counted(int(r.Records), "record") + ", " + counted(int(r.Statements), "signature")
 	if whole && len(r.Findings) == 0 {
-		fmt.Fprintf(out, ", consistent with the checkpoint of %s", r.Head.Time.Format("2006-01-02 15:04:05 UTC"))
+		sum += ", consistent with the checkpoint of " + r.Head.Time.Format("2006-01-02 15:04:05 UTC")
 	}
-	fmt.Fprintln(out)
+	e.hang("", sum)
 	if r.Head.Key != "" {
-		fmt.Fprintf(out, "signed by the key %s\n", keyWords(r.Head.Key))
+		e.hang("", "signed by the key "+keyWords(r.Head.Key))
 	}
 }
 
