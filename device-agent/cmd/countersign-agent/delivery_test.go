@@ -110,6 +110,20 @@ func TestTestThatIsReplaced(t *testing.T) {
 	second.exits(exitError)
 }
 
+// Who stops a test is not told that the network broke.
+func TestTestThatIsStopped(t *testing.T) {
+	f := newFake(t)
+	dir := enrolled(t, f)
+	device := begin(t, []string{"--dir", dir, "run"})
+	device.waitFor("connected")
+	test := begin(t, []string{"--dir", dir, "test"})
+	test.waitFor("The device shows it.")
+	test.stop()
+	if out := test.exits(0); !strings.Contains(out, "No more is known of it: this was stopped.\n") {
+		t.Errorf("test printed:\n%s", out)
+	}
+}
+
 // A test prompt uses up no line that a script has written for a request.
 func TestTestPromptTakesNoScriptsLine(t *testing.T) {
 	f := newFake(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/countersignd/countersign/device-agent/agent"
@@ -137,7 +138,8 @@ func (c *enrollCmd) link(ctx context.Context, env *environment) (invitation.Link
 			fmt.Fprint(env.err, "Paste the invitation: ")
 		}
 		var err error
-		if given, err = env.readLine(ctx); err != nil {
+		given, err = env.readLine(ctx)
+		if err != nil && !errors.Is(err, io.EOF) { // with nothing at all, Parse says what is missing
 			return invitation.Link{}, fmt.Errorf("reading the invitation: %w", err)
 		}
 	}

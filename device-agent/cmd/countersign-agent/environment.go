@@ -39,7 +39,7 @@ type environment struct {
 }
 
 func newEnvironment() *environment {
-	env := &environment{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, lines: bufio.NewReaderSize(os.Stdin, maxLine)}
+	env := &environment{in: os.Stdin, out: &output{file: os.Stdout}, err: os.Stderr, getenv: os.Getenv, lines: bufio.NewReaderSize(os.Stdin, maxLine)}
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		env.tty = os.Stdin
 	}
@@ -152,8 +152,11 @@ func (env *environment) width() int {
 // say prints text for people. Lines that do not fit the terminal are broken between
 // words, but for those that begin with a space: these are to be copied, or tables.
 func (env *environment) say(w io.Writer, format string, args ...any) error {
-	width := 0
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	width, out := 0, w
+	if o, ok := out.(*output); ok {
+		out = o.file
+	}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
 			width = n
 		}

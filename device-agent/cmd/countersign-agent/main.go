@@ -118,7 +118,11 @@ func run(ctx context.Context, args []string, env *environment) int {
 	}
 	env.dir = c.Dir
 	command.BindTo(ctx, (*context.Context)(nil))
-	if err := command.Run(env); err != nil {
+	err = command.Run(env)
+	if o, ok := env.out.(*output); ok && err == nil {
+		err = o.failed()
+	}
+	if err != nil {
 		if ctx.Err() != nil { // whatever it was doing
 			err = errors.New("stopped")
 		}

@@ -31,6 +31,30 @@ func enrolled(t *testing.T, f *fakeServer) string {
 	return dir
 }
 
+// Where a link should come from standard input and nothing does, it says what to do.
+func TestEnrollWithoutALink(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "device")
+	if out := call(t, exitError, "--dir", dir, "enroll", "-"); !strings.Contains(out, "copy the whole link that begins with countersign://") {
+		t.Errorf("enroll printed:\n%s", out)
+	}
+}
+
+// A list that went to a full disk was shown to nobody.
+func TestLostOutputIsAnError(t *testing.T) {
+	f := newFake(t)
+	dir := enrolled(t, f)
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	var said strings.Builder
+	env := &environment{out: &output{file: file}, err: &said, getenv: func(string) string { return "" }}
+	if code := run(t.Context(), []string{"--dir", dir, "devices"}, env); code != exitError || said.Len() == 0 {
+		t.Errorf("run(devices) = %d and says %q, want %d and why", code, said.String(), exitError)
+	}
+}
+
 func TestSignInEndToEnd(t *testing.T) {
 	f := newFake(t)
 	agent := begin(t, []string{"--dir", enrolled(t, f), "run", "--once"})

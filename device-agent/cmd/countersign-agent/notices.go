@@ -190,6 +190,8 @@ func actorOf(n *countersignv1.Notice, self string) string {
 		return "the administrator " + text.Escape(n.GetActorId())
 	case "application":
 		return "the application " + text.Escape(n.GetActorId())
+	case "recovery":
+		return "a recovery code"
 	}
 	return "the server"
 }

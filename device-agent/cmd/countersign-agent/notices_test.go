@@ -156,6 +156,17 @@ func TestWhereItWasSaid(t *testing.T) {
 	}
 }
 
+// A device that came with a recovery code was let in by whoever holds the paper.
+func TestWhoLetADeviceIn(t *testing.T) {
+	n := exampleNotice(1)
+	for kind, want := range map[string]string{"administrator": "the administrator uid 0", "recovery": "a recovery code", "server": "the server"} {
+		n.Event, n.ActorKind, n.ActorId = "device.enrolled", kind, "uid 0"
+		if got := sentence(n, ""); !strings.Contains(got, ", let in by "+want+". ") {
+			t.Errorf("by %s: %s", kind, got)
+		}
+	}
+}
+
 // status and notices tell what happened, the one once.
 func TestStatusTellsNotices(t *testing.T) {
 	f := newFake(t)

@@ -52,8 +52,7 @@ func (c *recordShowCmd) Run(ctx context.Context, env *environment) error {
 	if r.Alarm != nil {
 		return r.Alarm
 	}
-	fmt.Fprintf(env.out, "The server's record is in order: %s.\n", headLine(r.Head))
-	return nil
+	return env.say(env.out, "The server's record is in order: %s.\n", headLine(r.Head))
 }
 
 // headLine says what a checkpoint says.

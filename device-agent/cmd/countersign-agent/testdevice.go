@@ -55,6 +55,9 @@ func (c *testCmd) Run(ctx context.Context, env *environment) error {
 	}
 	t := tester{env: env, device: d, self: a.State().Device, asJSON: c.JSON, told: make(map[string]bool), began: time.Now()}
 	err = a.TestDevice(ctx, d.GetId(), t.step)
+	if ctx.Err() != nil { // the connection is not to blame
+		err = errors.New("this was stopped")
+	}
 	if err != nil && !t.arrived() {
 		return explain(err)
 	}

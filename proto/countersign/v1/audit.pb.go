@@ -25,7 +25,8 @@ const (
 // Actor says who did something.
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "device", "application", "administrator" or "server".
+	// "device", "application", "administrator", "recovery" (who holds a recovery code) or
+	// "server".
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The id: a device id, an application id, "uid 0 (root)", or empty.
 	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`

@@ -36,7 +36,8 @@ type Notice struct {
 	// What happened, as in AuditRecord, for example "device.enrolled". A device
 	// that does not know it says that something happened that it cannot describe.
 	Event string `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
-	// Who did it: "device", "application", "administrator" or "server".
+	// Who did it: "device", "application", "administrator", "recovery" (who holds a
+	// recovery code) or "server".
 	ActorKind string `protobuf:"bytes,4,opt,name=actor_kind,json=actorKind,proto3" json:"actor_kind,omitempty"`
 	// The id of who did it: a device id, an application id, "uid 0 (root)", or
 	// empty.

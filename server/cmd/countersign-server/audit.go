@@ -161,7 +161,7 @@ type auditListCmd struct {
 
 // Help implements [kong.HelpProvider].
 func (auditListCmd) Help() string {
-	return `With --json: {"records": [{"sequence", "time", "event", "actor": {"kind": "device", "application", "administrator" or "server", "id"}, "account", "device", "application", "sign_in", "address", "detail", "statement"}]}; what a record does not have is left out.`
+	return `With --json: {"records": [{"sequence", "time", "event", "actor": {"kind": "device", "application", "administrator", "recovery" (who holds a recovery code) or "server", "id"}, "account", "device", "application", "sign_in", "address", "detail", "statement"}]}; what a record does not have is left out.`
 }
 
 // Run lists the record.
