@@ -94,6 +94,8 @@ func (h *home) notice(s *window.Sheet, n *countersignv1.Notice) {
 	case "application":
 		s.Named("field.application", n.GetActorId(), "")
 		by = ""
+	case "recovery":
+		by = h.d.messages.Say("news.by-recovery")
 	}
 	if by != "" {
 		s.Field("news.by", by)
