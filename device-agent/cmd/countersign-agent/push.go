@@ -90,7 +90,7 @@ func (c *pushRegisterCmd) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return explain(err)
 	}
-	return env.say(env.out, "This device is woken through %s from now on. See whether it works: stop the agent, and on another device run  %s test\n", serviceName(d.GetPush()), program)
+	return env.say(env.out, "This device is woken through %s from now on. See whether it works: stop the agent, and on another device run  %s test %s\n", serviceName(d.GetPush()), program, shortID(d))
 }
 
 // decode reads base64url, with padding or without.
