@@ -47,7 +47,7 @@ func (env *environment) readCredentials(ctx context.Context, path string) (crede
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		fmt.Fprintf(env.err, "%s: warning: others can read %s, which holds a secret: run chmod 600 on it\n", program, path)
+		env.say(env.err, "%s: warning: others can read %s, which holds a secret: run chmod 600 on it\n", program, path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,7 +36,7 @@ func (v *visit) readKnown() string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(v.env.err, "%s: warning: signing in as a requester that is not known: %v\n", program, err)
+			v.env.say(v.env.err, "%s: warning: signing in as a requester that is not known: %v\n", program, err)
 		}
 		return ""
 	}
@@ -66,6 +65,6 @@ func (v *visit) keepKnown(token string) {
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(v.env.err, "%s: warning: this requester will not be known next time: %v\n", program, err)
+		v.env.say(v.env.err, "%s: warning: this requester will not be known next time: %v\n", program, err)
 	}
 }

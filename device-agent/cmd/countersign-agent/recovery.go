@@ -279,7 +279,7 @@ func (env *environment) awaitTrust(ctx context.Context) error {
 			}
 		}
 		if words != said {
-			fmt.Fprintln(env.err, words)
+			env.say(env.err, "%s\n", words)
 			said = words
 		}
 		select {

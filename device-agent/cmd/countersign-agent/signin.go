@@ -364,7 +364,7 @@ func (v *visit) typed(ctx context.Context) (string, error) {
 		if err == nil {
 			return digits, nil
 		}
-		fmt.Fprintf(v.env.err, "%v\n", err)
+		v.env.say(v.env.err, "%v\n", err)
 	}
 }
 
@@ -402,7 +402,7 @@ func (v *visit) admit(response *pb.VerifySignInResponse, keys []statement.JWK) e
 	}
 	device := agent.Fingerprint(response.GetReceipt().GetDeviceId())
 	if grant.Acr == acrOffline {
-		fmt.Fprintf(v.out, "receipt: none, as an offline code is signed by nobody; it was the device %s, by the server's word\n", device)
+		v.env.say(v.out, "receipt: none, as an offline code is signed by nobody; it was the device %s, by the server's word\n", device)
 	} else {
 		fmt.Fprintf(v.out, "receipt: signed by the device %s, about this sign-in\n", device)
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/countersignd/countersign/device-agent/agent"
@@ -152,10 +153,12 @@ func (r *report) lookAtRecord(record agent.Record, err error) error {
 }
 
 func (r *report) print(env *environment) error {
-	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
+	var lines [][2]string
+	widest := 0
 	line := func(label, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", label, value)
+			lines = append(lines, [2]string{label, value})
+			widest = max(widest, len(label))
 		}
 	}
 	line("directory", text.Escape(r.Directory))
@@ -183,7 +186,14 @@ func (r *report) print(env *environment) error {
 		line("clock", clockLine(r.ClockOffset))
 	}
 	line("the server's record", recordLine(r))
-	return w.Flush()
+	var all strings.Builder
+	for _, l := range lines {
+		for _, part := range hanging(fmt.Sprintf("%-*s  ", widest, l[0]), l[1], env.width()) {
+			fmt.Fprintln(&all, part)
+		}
+	}
+	_, err := io.WriteString(env.out, all.String())
+	return err
 }
 
 func recordLine(r *report) string {
