@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,22 @@ func checkCleared(t *testing.T, tmp string) {
 	left, err := os.ReadDir(tmp)
 	if err != nil || len(left) != 0 {
 		t.Errorf("ReadDir(temporary directory) = %v, %v, want nothing left", left, err)
+	}
+}
+
+func TestScreensFitATerminal(t *testing.T) {
+	line := "withdrawn: sign-in of ada to \u2068“Files”\u2069 on \u2068“MacBook Air”\u2069: it was answered on another device or cancelled"
+	want := []string{
+		"withdrawn: sign-in of ada to \u2068“Files”\u2069 on \u2068“MacBook Air”\u2069: it was",
+		"  answered on another device or cancelled",
+	}
+	if got := folded(line, screenWidth); !slices.Equal(got, want) {
+		t.Errorf("folded(…, %d) = %q, want %q", screenWidth, got, want)
+	}
+	for _, line := range []string{"", "  account: ada", strings.Repeat("x", 100)} {
+		if got := folded(line, screenWidth); !slices.Equal(got, []string{line}) {
+			t.Errorf("folded(%q) = %q", line, got)
+		}
 	}
 }
 

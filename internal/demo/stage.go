@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -82,8 +83,34 @@ func (s *stage) command(program string, args ...string) {
 func (s *stage) screen(device string, lines []string) {
 	fmt.Println()
 	for _, line := range lines {
-		fmt.Printf("   %s %s %s\n", style("36", fmt.Sprintf("%-7s", device)), style("2", "│"), line)
+		for _, part := range folded(line, screenWidth) {
+			fmt.Printf("   %s %s %s\n", style("36", fmt.Sprintf("%-7s", device)), style("2", "│"), part)
+		}
 	}
+}
+
+// screenWidth is what a terminal of 80 columns has left beside the device's name.
+const screenWidth = 80 - len("   phone   | ")
+
+// folded breaks a line between words, so that each part has at most width columns
+// if its words are no longer. What goes on is indented.
+func folded(line string, width int) []string {
+	var parts []string
+	part := ""
+	for word := range strings.SplitAfterSeq(line, " ") {
+		if part != "" && columns(part)+columns(strings.TrimRight(word, " ")) > width {
+			parts = append(parts, strings.TrimRight(part, " "))
+			part = "  "
+		}
+		part += word
+	}
+	return append(parts, part)
+}
+
+// columns is how many columns a line of the agent has: the marks that keep a name's
+// letters in their order have none.
+func columns(s string) int {
+	return utf8.RuneCountInString(strings.NewReplacer("\u2068", "", "\u2069", "").Replace(s))
 }
 
 // ask returns what the person types or, if there is nobody, the answer that is
