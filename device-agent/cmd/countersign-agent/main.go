@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, env *environment) int {
 		return code
 	}
 	if err != nil {
-		env.say(env.err, "%s: %v (see %s --help)\n", program, err, program)
+		env.say(env.err, "%s: %v (see %s --help)\n", program, err, attempted(err))
 		return exitUsage
 	}
 	env.dir = c.Dir
@@ -130,6 +130,16 @@ func run(ctx context.Context, args []string, env *environment) int {
 		return exitCode(err)
 	}
 	return 0
+}
+
+// attempted returns as much of a command as the command line had of one.
+func attempted(err error) string {
+	if wrong, ok := errors.AsType[*kong.ParseError](err); ok {
+		if node := wrong.Context.Selected(); node != nil {
+			return node.FullPath()
+		}
+	}
+	return program
 }
 
 func exitCode(err error) int {

@@ -39,6 +39,19 @@ func TestEnrollWithoutALink(t *testing.T) {
 	}
 }
 
+// Whoever got a command wrong is sent to the help of that command.
+func TestUsageNamesTheCommandsHelp(t *testing.T) {
+	for line, want := range map[string]string{
+		"frob":                           "countersign-agent",
+		"devices revoke":                 "countersign-agent devices revoke",
+		"enroll --server=127.0.0.1:8443": "countersign-agent enroll",
+	} {
+		if out := call(t, exitUsage, strings.Fields(line)...); !strings.Contains(out, "(see "+want+" --help)\n") {
+			t.Errorf("%s printed:\n%s", line, out)
+		}
+	}
+}
+
 // A list that went to a full disk was shown to nobody.
 func TestLostOutputIsAnError(t *testing.T) {
 	f := newFake(t)
