@@ -36,7 +36,7 @@ const maxCredentials = 16 << 10
 func (env *environment) readCredentials(ctx context.Context, path string) (credentials, error) {
 	if path == "-" {
 		line, err := env.readLine(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) { // with nothing at all, parseCredentials says what is missing
 			return credentials{}, fmt.Errorf("reading credentials from standard input: %w", err)
 		}
 		return parseCredentials([]byte(line))

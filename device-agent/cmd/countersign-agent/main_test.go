@@ -31,11 +31,15 @@ func enrolled(t *testing.T, f *fakeServer) string {
 	return dir
 }
 
-// Where a link should come from standard input and nothing does, it says what to do.
-func TestEnrollWithoutALink(t *testing.T) {
+// Where a link or credentials should come from standard input and nothing does, it
+// says what to do.
+func TestNothingOnStandardInput(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "device")
 	if out := call(t, exitError, "--dir", dir, "enroll", "-"); !strings.Contains(out, "copy the whole link that begins with countersign://") {
 		t.Errorf("enroll printed:\n%s", out)
+	}
+	if out := call(t, exitError, "sign-in", "ada", "--credentials", "-"); !strings.Contains(out, "give the JSON object that countersign-server app add --json printed") {
+		t.Errorf("sign-in printed:\n%s", out)
 	}
 }
 
