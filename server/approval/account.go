@@ -16,6 +16,10 @@ type Account struct {
 	SuspendReason string
 	Resumed       time.Time // when it was last resumed; what began before stays ended
 
+	// InvitationsEnded is when all of its invitations ended that had not been
+	// used: another one was used, or all devices were revoked.
+	InvitationsEnded time.Time `json:",omitzero"`
+
 	// Trusted is how many trusted devices it has: kept here, in the same
 	// transaction, so that the limit is checked without counting.
 	Trusted int

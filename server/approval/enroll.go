@@ -70,7 +70,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Enrolled, erro
 		others = b.trustedIDs(tx, a.Name, now)
 		enrolled.Device = candidate.enrolled(a.Name, inv.By, now)
 		enrolled.Invitation = hash
-		inv.UsedBy = in.Device
+		inv.UsedBy, a.InvitationsEnded = in.Device, now
 		if err := save(tx, bucketInvitations, hash, inv); err != nil {
 			return err
 		}
@@ -146,12 +146,16 @@ func redeemable(tx *transaction, hash string, now time.Time) (*Account, *invitat
 	if err != nil {
 		return nil, nil, err
 	}
+	invalid := refuse(ReasonInvitationInvalid, "This invitation is unknown, used or expired, or has ended because another one of the account was used since. Ask an administrator for a new one.")
 	if inv == nil || inv.UsedBy != "" || !now.Before(inv.Expires) {
-		return nil, nil, refuse(ReasonInvitationInvalid, "This invitation is unknown, used or expired. Ask an administrator for a new one.")
+		return nil, nil, invalid
 	}
 	a, err := load[Account](tx, bucketAccounts, inv.Account)
 	if err != nil {
 		return nil, nil, err
+	}
+	if a != nil && (inv.Created.Before(a.InvitationsEnded) || inv.Created.Before(a.Resumed)) {
+		return nil, nil, invalid
 	}
 	return a, inv, active(a)
 }

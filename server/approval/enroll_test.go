@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/countersignd/countersign/server/approval"
 	"github.com/countersignd/countersign/server/approval/storetest"
@@ -301,4 +303,52 @@ func TestS7AStoreThatFailsLeavesNoHalfTrustedDevice(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestA11OtherInvitationsDieOnFirstSuccess has several open invitations of an account,
+// of which one is used; then others that a suspension or a revoking of all devices is
+// to end.
+func TestA11OtherInvitationsDieOnFirstSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.account("ada")
+		w.account("bob")
+		enroll := func(token string) error {
+			time.Sleep(time.Second)
+			_, err := w.broker.EnrollDevice(t.Context(), w.newDevice().enrolling(token))
+			return err
+		}
+		must := func(_ any, err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		first, second, third, bobs := w.invite("ada"), w.invite("ada"), w.invite("ada"), w.invite("bob")
+		mac := w.newDevice()
+		time.Sleep(time.Second)
+		for range 2 { // the answer of the first was lost
+			must(w.broker.EnrollDevice(t.Context(), mac.enrolling(second)))
+		}
+		wantReason(t, "an older invitation", enroll(first), approval.ReasonInvitationInvalid)
+		wantReason(t, "a newer one, made before the other was used", enroll(third), approval.ReasonInvitationInvalid)
+		must(nil, enroll(w.invite("ada")))
+		must(nil, enroll(bobs))
+
+		open := w.invite("ada")
+		time.Sleep(time.Second)
+		must(w.admin.SuspendAccount(t.Context(), "ada", ""))
+		time.Sleep(time.Second)
+		must(w.admin.ResumeAccount(t.Context(), "ada"))
+		wantReason(t, "an invitation from before a suspension", enroll(open), approval.ReasonInvitationInvalid)
+		open = w.invite("ada")
+		time.Sleep(time.Second)
+		must(w.admin.RevokeDevices(t.Context(), "ada", time.Now().Add(-time.Hour), "the older ones"))
+		must(nil, enroll(open))
+		open = w.invite("ada")
+		time.Sleep(time.Second)
+		must(w.admin.RevokeDevices(t.Context(), "ada", time.Time{}, "stolen"))
+		wantReason(t, "an invitation from before all devices were revoked", enroll(open), approval.ReasonInvitationInvalid)
+		must(nil, enroll(w.invite("ada")))
+	})
 }

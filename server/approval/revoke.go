@@ -86,7 +86,8 @@ func (b *Broker) RevokeDevice(ctx context.Context, device, jws, address string) 
 }
 
 // RevokeDevices ends the trust in all devices of an account that were enrolled
-// before the moment, or in all if it is zero. It returns those that it revoked.
+// before the moment, or in all if it is zero, which ends its invitations, too. It
+// returns those that it revoked.
 func (a Administrator) RevokeDevices(ctx context.Context, account string, enrolledBefore time.Time, reason string) ([]Device, error) {
 	if err := text.Check(reason); err != nil {
 		return nil, invalidField("reason", "%v", err)
@@ -116,7 +117,11 @@ func (a Administrator) RevokeDevices(ctx context.Context, account string, enroll
 			}
 			revoked = append(revoked, d)
 		}
-		return nil
+		if !enrolledBefore.IsZero() {
+			return nil
+		}
+		of.InvitationsEnded = now
+		return save(tx, bucketAccounts, account, of)
 	})
 	if err != nil {
 		return nil, err

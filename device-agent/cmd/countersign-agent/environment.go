@@ -16,6 +16,7 @@ import (
 
 	"github.com/countersignd/countersign/device-agent/agent"
 	"github.com/countersignd/countersign/device-agent/keystore"
+	"github.com/countersignd/countersign/internal/output"
 )
 
 // command returns how this program is called for the directory in use.
@@ -39,7 +40,7 @@ type environment struct {
 }
 
 func newEnvironment() *environment {
-	env := &environment{in: os.Stdin, out: &output{file: os.Stdout}, err: os.Stderr, getenv: os.Getenv, lines: bufio.NewReaderSize(os.Stdin, maxLine)}
+	env := &environment{in: os.Stdin, out: output.New(os.Stdout), err: os.Stderr, getenv: os.Getenv, lines: bufio.NewReaderSize(os.Stdin, maxLine)}
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		env.tty = os.Stdin
 	}
@@ -139,29 +140,13 @@ func (env *environment) open(ctx context.Context) (*agent.Agent, error) {
 // width returns how many columns the terminal has that is printed to, or 0 if
 // it is none, where lines are as long as they are.
 func (env *environment) width() int {
-	if env.screen == nil {
-		return 0
-	}
-	width, _, err := term.GetSize(int(env.screen.Fd()))
-	if err != nil || width < 1 {
-		return 0
-	}
-	return width
+	return output.Columns(env.screen)
 }
 
 // say prints text for people. Lines that do not fit the terminal are broken between
 // words, but for those that begin with a space: these are to be copied, or tables.
 func (env *environment) say(w io.Writer, format string, args ...any) error {
-	width, out := 0, w
-	if o, ok := out.(*output); ok {
-		out = o.file
-	}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
-			width = n
-		}
-	}
-	_, err := io.WriteString(w, filled(fmt.Sprintf(format, args...), width))
+	_, err := io.WriteString(w, filled(fmt.Sprintf(format, args...), output.Columns(w)))
 	return err
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/output"
 	"github.com/countersignd/countersign/internal/text"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
@@ -119,8 +120,8 @@ func run(ctx context.Context, args []string, env *environment) int {
 	env.dir = c.Dir
 	command.BindTo(ctx, (*context.Context)(nil))
 	err = command.Run(env)
-	if o, ok := env.out.(*output); ok && err == nil {
-		err = o.failed()
+	if err == nil {
+		err = output.Failed(env.out)
 	}
 	if err != nil {
 		if ctx.Err() != nil { // whatever it was doing

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/countersignd/countersign/internal/code"
+	"github.com/countersignd/countersign/internal/output"
 	"github.com/countersignd/countersign/internal/statement"
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
@@ -66,7 +67,7 @@ func TestLostOutputIsAnError(t *testing.T) {
 	}
 	file.Close()
 	var said strings.Builder
-	env := &environment{out: &output{file: file}, err: &said, getenv: func(string) string { return "" }}
+	env := &environment{out: output.New(file), err: &said, getenv: func(string) string { return "" }}
 	if code := run(t.Context(), []string{"--dir", dir, "devices"}, env); code != exitError || said.Len() == 0 {
 		t.Errorf("run(devices) = %d and says %q, want %d and why", code, said.String(), exitError)
 	}

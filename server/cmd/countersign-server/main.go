@@ -24,6 +24,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/countersignd/countersign/internal/output"
 	"github.com/countersignd/countersign/internal/text"
 )
 
@@ -126,7 +127,7 @@ type environment struct {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], &output{file: os.Stdout}, os.Stderr))
+	os.Exit(run(os.Args[1:], output.New(os.Stdout), os.Stderr))
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -162,8 +163,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	err = command.Run(&environment{ctx, stdout, stderr, c.DataDir})
 	// What serve does is not what it says.
-	if o, ok := stdout.(*output); ok && err == nil && command.Command() != "serve" {
-		err = o.failed()
+	if err == nil && command.Command() != "serve" {
+		err = output.Failed(stdout)
 	}
 	return report(stderr, err)
 }
@@ -193,7 +194,7 @@ func report(stderr io.Writer, err error) int {
 		return exitDone
 	}
 	for line := range strings.SplitSeq(fmt.Sprintf("%s: %v", program, err), "\n") {
-		for _, part := range hanging("", line, columns(stderr)) {
+		for _, part := range hanging("", line, output.Columns(stderr)) {
 			fmt.Fprintln(stderr, part)
 		}
 	}

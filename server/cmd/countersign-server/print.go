@@ -4,15 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/term"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/countersignd/countersign/internal/output"
 	"github.com/countersignd/countersign/internal/text"
 )
 
@@ -53,7 +52,7 @@ func (t *table) flush() error {
 	if err := t.w.Flush(); err != nil {
 		return err
 	}
-	_, err := io.WriteString(t.out, broken(t.rows.String(), columns(t.out)))
+	_, err := io.WriteString(t.out, broken(t.rows.String(), output.Columns(t.out)))
 	return err
 }
 
@@ -105,23 +104,7 @@ func (s *sheet) print() error {
 
 // width returns how many columns the terminal has that is printed to, or 0 if
 // it is none, where lines are as long as they are.
-func (e *environment) width() int { return columns(e.out) }
-
-// columns is width for any output.
-func columns(out io.Writer) int {
-	if o, ok := out.(*output); ok {
-		out = o.file
-	}
-	f, ok := out.(*os.File)
-	if !ok {
-		return 0
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || width < 1 {
-		return 0
-	}
-	return width
-}
+func (e *environment) width() int { return output.Columns(e.out) }
 
 // hang prints s, which is ASCII as [safe] and [quoted] return it, behind first.
 func (e *environment) hang(first, s string) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/countersignd/countersign/internal/output"
 )
 
 // In a narrow terminal, a fingerprint that is to be compared is not torn apart, and
@@ -53,7 +55,7 @@ func TestLostOutputIsAnError(t *testing.T) {
 	}
 	file.Close()
 	var said strings.Builder
-	if code := run([]string{"version"}, &output{file: file}, &said); code != exitError || said.Len() == 0 {
+	if code := run([]string{"version"}, output.New(file), &said); code != exitError || said.Len() == 0 {
 		t.Errorf("run(version) = %d and says %q, want %d and why", code, said.String(), exitError)
 	}
 }

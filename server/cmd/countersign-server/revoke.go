@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/countersignd/countersign/internal/output"
 	pb "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -240,7 +241,7 @@ func (c *deviceRevokeCmd) confirm(env *environment, devices int, meant []aim) er
 // it is not asked on: the read, which cannot be interrupted, is left behind until the
 // process ends.
 func (e *environment) agreed(in io.Reader, question string) bool {
-	fmt.Fprint(e.err, strings.Join(hanging("", question+" [y/N] ", columns(e.err)), "\n"))
+	fmt.Fprint(e.err, strings.Join(hanging("", question+" [y/N] ", output.Columns(e.err)), "\n"))
 	answer := make(chan string, 1)
 	go func() {
 		line, err := bufio.NewReader(in).ReadString('\n')
