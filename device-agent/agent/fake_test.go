@@ -262,7 +262,7 @@ func (f *fakeServer) EnrollDevice(ctx context.Context, r *pb.EnrollDeviceRequest
 	case d != nil && d.token != token:
 		return nil, reject(codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_KEY_IN_USE, "One of the two keys belongs to a device already.")
 	case d == nil && (f.invitations[token] == "" || f.usedBy[token] != ""):
-		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_INVITATION_INVALID, "This invitation is unknown, used or expired, or has ended because another one of the account was used since. Ask an administrator for a new one.")
+		return nil, reject(codes.PermissionDenied, pb.ErrorReason_ERROR_REASON_INVITATION_INVALID, "This invitation is unknown, used or expired, or has ended with the trust in all devices. Ask an administrator for a new one.")
 	case d == nil:
 		d = &fakeDevice{Device: &pb.Device{Id: id, Account: f.invitations[token], Name: e.Name, ApprovalKeyId: approvalID, State: pb.DeviceState_DEVICE_STATE_TRUSTED}, approval: key, token: token}
 		f.devices[id], f.usedBy[token] = d, id

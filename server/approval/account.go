@@ -17,7 +17,7 @@ type Account struct {
 	Resumed       time.Time // when it was last resumed; what began before stays ended
 
 	// InvitationsEnded is when all of its invitations ended that had not been
-	// used: another one was used, or all devices were revoked.
+	// used, because all devices were revoked.
 	InvitationsEnded time.Time `json:",omitzero"`
 
 	// Trusted is how many trusted devices it has: kept here, in the same

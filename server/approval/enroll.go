@@ -70,7 +70,7 @@ func (b *Broker) EnrollDevice(ctx context.Context, in Enrolling) (Enrolled, erro
 		others = b.trustedIDs(tx, a.Name, now)
 		enrolled.Device = candidate.enrolled(a.Name, inv.By, now)
 		enrolled.Invitation = hash
-		inv.UsedBy, a.InvitationsEnded = in.Device, now
+		inv.UsedBy = in.Device
 		if err := save(tx, bucketInvitations, hash, inv); err != nil {
 			return err
 		}
@@ -146,7 +146,7 @@ func redeemable(tx *transaction, hash string, now time.Time) (*Account, *invitat
 	if err != nil {
 		return nil, nil, err
 	}
-	invalid := refuse(ReasonInvitationInvalid, "This invitation is unknown, used or expired, or has ended because another one of the account was used since. Ask an administrator for a new one.")
+	invalid := refuse(ReasonInvitationInvalid, "This invitation is unknown, used or expired, or has ended with the trust in all devices. Ask an administrator for a new one.")
 	if inv == nil || inv.UsedBy != "" || !now.Before(inv.Expires) {
 		return nil, nil, invalid
 	}

@@ -104,9 +104,8 @@ type AdminServiceClient interface {
 	// The caller must be an administrator.
 	UnlockAccount(ctx context.Context, in *UnlockAccountRequest, opts ...grpc.CallOption) (*UnlockAccountResponse, error)
 	// CreateInvitation makes an invitation: whoever holds its link can enrol one trusted
-	// device of the account, once. Those of the account that were made before and not
-	// used end when one is used, when the account is suspended, and when all of its
-	// devices are revoked.
+	// device of the account, once. Those that were not used end when the account is
+	// suspended, and when all of its devices are revoked.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, ACCOUNT_SUSPENDED, STORAGE_LOW, STORE_FAILED.
 	//
@@ -574,9 +573,8 @@ type AdminServiceServer interface {
 	// The caller must be an administrator.
 	UnlockAccount(context.Context, *UnlockAccountRequest) (*UnlockAccountResponse, error)
 	// CreateInvitation makes an invitation: whoever holds its link can enrol one trusted
-	// device of the account, once. Those of the account that were made before and not
-	// used end when one is used, when the account is suspended, and when all of its
-	// devices are revoked.
+	// device of the account, once. Those that were not used end when the account is
+	// suspended, and when all of its devices are revoked.
 	//
 	// Errors: CALLER_NOT_ALLOWED, INVALID_FIELD, ACCOUNT_UNKNOWN, ACCOUNT_SUSPENDED, STORAGE_LOW, STORE_FAILED.
 	//

@@ -107,8 +107,8 @@ const (
 	// device registered for; GetSelf names those it has.
 	ErrorReason_ERROR_REASON_PUSH_NOT_CONFIGURED ErrorReason = 48
 	// PERMISSION_DENIED. The invitation is unknown, used or expired, or has ended
-	// because another one of the account was used since; which of these is not said.
-	// Ask an administrator for a new one.
+	// because the account was suspended or all of its devices were revoked since; which
+	// of these is not said. Ask an administrator for a new one.
 	ErrorReason_ERROR_REASON_INVITATION_INVALID ErrorReason = 60
 	// ALREADY_EXISTS. One of the two keys belongs to a device already.
 	ErrorReason_ERROR_REASON_KEY_IN_USE ErrorReason = 61

@@ -24,7 +24,7 @@ type inviteCreateCmd struct {
 
 // Help implements [kong.HelpProvider].
 func (inviteCreateCmd) Help() string {
-	return `Whoever opens the link first is trusted to approve for the account, so hand it over so that nobody else sees it. It works once, and ends when another invitation of the account is used: invite one device, enrol it, then invite the next.
+	return `Whoever opens the link first is trusted to approve for the account, so hand it over so that nobody else sees it. It works once, and no more when the account was suspended or all of its devices were revoked since.
 
 With --json: {"link", "expires"}`
 }
@@ -73,8 +73,7 @@ func (c *inviteCreateCmd) Run(env *environment) error {
 		}
 		fmt.Fprintf(env.out, "On the new device, run  countersign-agent enroll  with this link.\n"+
 			"Whoever opens it first is trusted: hand it over so that nobody else sees it,\n"+
-			"and compare the fingerprint that the device shows then with\n\n  %s\n\n"+
-			"When it is used, all other open invitations of %s end.\n", env.command("device list", safe(c.Account)), safe(c.Account))
+			"and compare the fingerprint that the device shows then with\n\n  %s\n", env.command("device list", safe(c.Account)))
 		return nil
 	})
 }
