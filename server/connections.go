@@ -74,10 +74,11 @@ type budget struct {
 	refusedTold     time.Time
 }
 
-// A conn is a connection and its place in the budget. All but Conn and dismissed
-// is guarded by budget.mu.
+// A conn is a connection and its place in the budget. What comes after budget is
+// guarded by budget.mu.
 type conn struct {
 	net.Conn
+	lastSeen  time.Time // when its device had been before; set by the handshake
 	dismissed sync.Once
 
 	budget  *budget

@@ -38,14 +38,14 @@ func (socketPeer) AuthType() string { return "peer-uid" }
 // connection into the class that its client certificate puts it in.
 type tlsCredentials struct {
 	credentials.TransportCredentials
-	known func(ctx context.Context, device string) bool
+	known func(ctx context.Context, device string) (lastSeen time.Time, known bool)
 }
 
 // knownTimeout bounds the question whether a device is trusted. It is asked
 // once a connection, for the connection's class only.
 const knownTimeout = 5 * time.Second
 
-func newTLSCredentials(cert tls.Certificate, known func(context.Context, string) bool) credentials.TransportCredentials {
+func newTLSCredentials(cert tls.Certificate, known func(context.Context, string) (time.Time, bool)) credentials.TransportCredentials {
 	return &tlsCredentials{credentials.NewTLS(pin.ServerConfig(cert)), known}
 }
 
@@ -71,7 +71,11 @@ func (c *tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.Au
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), knownTimeout)
 	defer cancel()
-	if device != "" && c.known(ctx, device) {
+	known := false
+	if device != "" {
+		limited.lastSeen, known = c.known(ctx, device)
+	}
+	if known {
 		limited.promote(classDevice, device)
 	} else {
 		limited.promote(classStranger, "")

@@ -50,7 +50,7 @@ func (d *deviceService) WatchPrompts(_ *pb.WatchPromptsRequest, stream grpc.Serv
 		return err
 	}
 	defer d.server.crew.call(func(errand) error {
-		d.server.seenLast(ctx, who.device)
+		p.end(ctx)
 		return nil
 	})
 	for {
@@ -81,14 +81,39 @@ type promptStream struct {
 	shown   []string          // ids of the prompts in it
 	covered uint64            // size of the record in the checkpoint that was sent last
 	sent    time.Time
-	seen    time.Time // when the device was last noted to be there
+	seen    time.Time // when the device is noted to have been there
 	next    time.Time // when show is to be called again at the latest
 }
 
-// begin notes that the device is there.
+// begin notes that the device is there. If it was there a moment ago, show finds out
+// whether it may be.
 func (p *promptStream) begin(ctx context.Context) error {
-	p.seen = p.server.broker.Now()
-	return p.server.broker.Seen(ctx, p.caller.device)
+	p.seen = p.caller.conn.lastSeen
+	return p.note(ctx)
+}
+
+// note notes that the device is there, if that is not noted already.
+func (p *promptStream) note(ctx context.Context) error {
+	broker := p.server.broker
+	if broker.SeenNow(p.seen) {
+		return nil
+	}
+	now := broker.Now()
+	if err := broker.Seen(ctx, p.caller.device); err != nil {
+		return err
+	}
+	p.seen = now
+	return nil
+}
+
+// end notes when the stream ended. The stream's own context is over then.
+func (p *promptStream) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenTimeout)
+	defer cancel()
+	err := p.note(ctx)
+	if _, refused := errors.AsType[*approval.Error](err); err != nil && !refused {
+		p.server.log.Error("noting when a device was last seen", "device", p.caller.device, "error", err)
+	}
 }
 
 // show sends the device what it must show, if that has changed or it is time for
@@ -131,23 +156,12 @@ func (p *promptStream) show(ctx context.Context, e errand) error {
 		p.shown = ids
 	}
 	if now.Sub(p.seen) >= seenEvery {
-		if err := broker.Seen(ctx, device); err != nil {
+		if err := p.note(ctx); err != nil {
 			return err
 		}
-		p.seen = now
 	}
 	p.next = earlier(p.sent.Add(heartbeat), screen.Next)
 	return nil
-}
-
-// seenLast notes when a stream ended. The stream's own context is over then.
-func (s *Server) seenLast(ctx context.Context, device string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), seenTimeout)
-	defer cancel()
-	err := s.broker.Seen(ctx, device)
-	if _, refused := errors.AsType[*approval.Error](err); err != nil && !refused {
-		s.log.Error("noting when a device was last seen", "device", device, "error", err)
-	}
 }
 
 // WatchSignIn implements the API.

@@ -97,7 +97,10 @@ func (d *Device) seen(now time.Time) bool {
 }
 
 // wasSeen reports whether it is noted that the device is there now.
-func (d *Device) wasSeen(now time.Time) bool { return !now.Truncate(time.Minute).After(d.LastSeen) }
+func (d *Device) wasSeen(now time.Time) bool { return sameMinute(d.LastSeen, now) }
+
+// sameMinute reports whether now is in the minute of a moment, or before it.
+func sameMinute(moment, now time.Time) bool { return !now.Truncate(time.Minute).After(moment) }
 
 // alive returns when somebody last knew that the device is in its owner's hands.
 func (d *Device) alive() time.Time { return latest(d.Enrolled, d.LastSeen, d.Readmitted, d.Confirmed) }

@@ -68,7 +68,7 @@ func TestADeviceUnseenFor90DaysIsSuspended(t *testing.T) {
 		for name, err := range phone.everything(document) {
 			wantReason(t, name+" by a dormant device", err, approval.ReasonDeviceDormant)
 		}
-		if w.broker.Known(t.Context(), phone.id) {
+		if _, known := w.broker.Known(t.Context(), phone.id); known {
 			t.Error("a dormant device passes for a known one")
 		}
 		if s := w.begin(files, "ada"); s.Trusted != 1 {

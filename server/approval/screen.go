@@ -288,12 +288,20 @@ func (b *Broker) Seen(ctx context.Context, device string) error {
 	})
 }
 
-// Known reports whether the key is that of a trusted device. It grants
-// nothing; the listener asks it to tell strangers from devices.
-func (b *Broker) Known(ctx context.Context, device string) bool {
+// SeenNow reports whether a device of which it is noted that it was there at that
+// moment need not be noted again now.
+func (b *Broker) SeenNow(noted time.Time) bool { return sameMinute(noted, b.now()) }
+
+// Known reports whether the key is that of a trusted device, and when that was last
+// seen. It grants nothing; the listener asks it to tell strangers from devices.
+func (b *Broker) Known(ctx context.Context, device string) (lastSeen time.Time, known bool) {
 	now := b.now()
-	return b.view(ctx, func(tx *transaction) error {
-		_, _, err := b.lookAtReadable(tx, device, now)
+	err := b.view(ctx, func(tx *transaction) error {
+		c, _, err := b.lookAtReadable(tx, device, now)
+		if err == nil {
+			lastSeen = c.device.LastSeen
+		}
 		return err
-	}) == nil
+	})
+	return lastSeen, err == nil
 }
