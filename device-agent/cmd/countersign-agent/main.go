@@ -31,8 +31,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/countersignd/countersign/device-agent/agent"
+	"github.com/countersignd/countersign/internal/commandline"
 	"github.com/countersignd/countersign/internal/output"
-	"github.com/countersignd/countersign/internal/text"
 	countersignv1 "github.com/countersignd/countersign/proto/countersign/v1"
 )
 
@@ -105,7 +105,7 @@ func run(ctx context.Context, args []string, env *environment) int {
 		fmt.Fprintf(env.err, "%s: %v\n", program, err)
 		return exitError
 	}
-	if err := text.CheckArguments(args, env.getenv, "COUNTERSIGN_AGENT_DIR"); err != nil {
+	if err := commandline.Check(args, env.getenv, "COUNTERSIGN_AGENT_DIR"); err != nil {
 		env.say(env.err, "%s: %v\n", program, err)
 		return exitUsage
 	}
@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string, env *environment) int {
 		return code
 	}
 	if err != nil {
-		env.say(env.err, "%s: %v (see %s --help)\n", program, err, attempted(err))
+		env.say(env.err, "%s: %v (see %s --help)\n", program, err, commandline.Attempted(program, err))
 		return exitUsage
 	}
 	env.dir = c.Dir
@@ -131,16 +131,6 @@ func run(ctx context.Context, args []string, env *environment) int {
 		return exitCode(err)
 	}
 	return 0
-}
-
-// attempted returns as much of a command as the command line had of one.
-func attempted(err error) string {
-	if wrong, ok := errors.AsType[*kong.ParseError](err); ok {
-		if node := wrong.Context.Selected(); node != nil {
-			return node.FullPath()
-		}
-	}
-	return program
 }
 
 func exitCode(err error) int {

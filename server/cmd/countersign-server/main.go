@@ -24,8 +24,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/countersignd/countersign/internal/commandline"
 	"github.com/countersignd/countersign/internal/output"
-	"github.com/countersignd/countersign/internal/text"
 )
 
 const program = "countersign-server"
@@ -144,7 +144,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
-	if err := text.CheckArguments(args, os.Getenv, "COUNTERSIGN_DATA_DIR"); err != nil {
+	if err := commandline.Check(args, os.Getenv, "COUNTERSIGN_DATA_DIR"); err != nil {
 		return report(stderr, usageError{err})
 	}
 	command, err := parser.Parse(args)
@@ -152,7 +152,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exited // --help was printed
 	}
 	if err != nil {
-		return report(stderr, usageError{fmt.Errorf("%w; see  %s --help", err, attempted(err))})
+		return report(stderr, usageError{fmt.Errorf("%w; see  %s --help", err, commandline.Attempted(program, err))})
 	}
 	// serve has its own way with signals. The others end their call.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -167,16 +167,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		err = output.Failed(stdout)
 	}
 	return report(stderr, err)
-}
-
-// attempted returns as much of a command as the command line had of one.
-func attempted(err error) string {
-	if wrong, ok := errors.AsType[*kong.ParseError](err); ok {
-		if node := wrong.Context.Selected(); node != nil {
-			return node.FullPath()
-		}
-	}
-	return program
 }
 
 // command returns a command line for a person to copy.

@@ -23,7 +23,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/countersignd/countersign/internal/text"
+	"github.com/countersignd/countersign/internal/commandline"
 )
 
 const program = "countersign-desktop"
@@ -40,7 +40,7 @@ func main() {
 	parser := kong.Must(&c, kong.Name(program),
 		kong.Description("Asks you in a window whether a sign-in somewhere else may go on."),
 		kong.Vars{"dir": defaultDir(), "version": program + " " + version()})
-	if err := text.CheckArguments(os.Args[1:], os.Getenv, "COUNTERSIGN_AGENT_DIR"); err != nil {
+	if err := commandline.Check(os.Args[1:], os.Getenv, "COUNTERSIGN_AGENT_DIR"); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
 		os.Exit(2)
 	}

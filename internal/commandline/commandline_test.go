@@ -1,8 +1,8 @@
-package text
+package commandline
 
 import "testing"
 
-func TestCheckArguments(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, tc := range []struct {
 		args  []string
 		value string // of the variable
@@ -16,11 +16,11 @@ func TestCheckArguments(t *testing.T) {
 	} {
 		got := ""
 		getenv := func(name string) string { return map[string]string{"DIR": tc.value}[name] }
-		if err := CheckArguments(tc.args, getenv, "DIR"); err != nil {
+		if err := Check(tc.args, getenv, "DIR"); err != nil {
 			got = err.Error()
 		}
 		if got != tc.want {
-			t.Errorf("CheckArguments(%q) with DIR=%q = %q, want %q", tc.args, tc.value, got, tc.want)
+			t.Errorf("Check(%q) with DIR=%q = %q, want %q", tc.args, tc.value, got, tc.want)
 		}
 	}
 }
